@@ -1,0 +1,250 @@
+//! Content headers (AMQP 0-9-1 §4.2.6.1): class, body size, properties.
+//!
+//! A broker passes a header on as it came, so [`ContentHeader`] keeps the
+//! properties as bytes. [`PropertyScan`] checks them in one pass without
+//! allocating and answers what the publish path asks; [`Properties`] is the
+//! whole list, for clients, tools and the rare rule that rewrites one.
+
+use nom::Parser;
+use nom::number::complete::{be_u8, be_u16, be_u64};
+
+use crate::table::{self, FieldTable};
+use crate::wire::{Reader, Writer, long_string, short_string};
+use crate::{DecodeError, Limits};
+
+/// Class id of `basic`, the only class with content.
+pub const BASIC_CLASS_ID: u16 = 60;
+/// Octets of a header payload in front of its property flags.
+pub const PROPERTIES_OFFSET: usize = 12;
+
+/// A header frame's payload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ContentHeader<'a> {
+    /// Class the content belongs to; [`BASIC_CLASS_ID`].
+    pub class_id: u16,
+    /// Octets of body that follow in body frames.
+    pub body_bytes: u64,
+    /// Property flags and property list, as on the wire.
+    pub properties: &'a [u8],
+}
+
+impl<'a> ContentHeader<'a> {
+    /// Reads a header frame's payload; the properties are not looked into.
+    ///
+    /// # Errors
+    /// 502 if it is shorter than its fixed part.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let (properties, (class_id, _weight, body_bytes)) = (be_u16::<_, ()>, be_u16, be_u64)
+            .parse(payload)
+            .map_err(|_| DecodeError::Malformed("content header cut off"))?;
+        Ok(Self {
+            class_id,
+            body_bytes,
+            properties,
+        })
+    }
+
+    /// Appends the payload of a header frame.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut writer = Writer::new(out);
+        writer.short(self.class_id);
+        writer.short(0);
+        writer.longlong(self.body_bytes);
+        out.extend_from_slice(self.properties);
+    }
+}
+
+macro_rules! properties {
+    ($($(#[$doc:meta])* $bit:literal $field:ident: $kind:ident => $type:ty;)*) => {
+        /// The properties of class `basic`, decoded.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Properties { $($(#[$doc])* pub $field: Option<$type>,)* }
+
+        impl Properties {
+            /// Reads property flags and list.
+            ///
+            /// # Errors
+            /// 502 if they are malformed or the headers exceed the limits.
+            pub fn decode(properties: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
+                let mut reader = Reader::new(properties, limits);
+                let flags = reader.short()?;
+                check_flags(flags)?;
+                let decoded = Self {
+                    $($field: if flags & (1 << $bit) != 0 {
+                        Some(reader.$kind()?.into())
+                    } else {
+                        None
+                    },)*
+                };
+                reader.finish()?;
+                Ok(decoded)
+            }
+
+            /// Appends property flags and list.
+            pub fn encode(&self, out: &mut Vec<u8>) {
+                let flags = 0u16 $(| u16::from(self.$field.is_some()) << $bit)*;
+                let mut writer = Writer::new(out);
+                writer.short(flags);
+                $(if let Some(value) = &self.$field { properties!(@put writer $kind value); })*
+            }
+        }
+    };
+    (@put $writer:ident shortstr $value:ident) => { $writer.shortstr($value) };
+    (@put $writer:ident table $value:ident) => { $writer.table($value) };
+    (@put $writer:ident $kind:ident $value:ident) => { $writer.$kind(*$value) };
+}
+
+properties! {
+    /// MIME type of the body.
+    15 content_type: shortstr => String;
+    /// MIME encoding of the body.
+    14 content_encoding: shortstr => String;
+    /// Application headers; also what a headers exchange matches.
+    13 headers: table => FieldTable;
+    /// 2 for a persistent message, else transient.
+    12 delivery_mode: octet => u8;
+    /// Message priority.
+    11 priority: octet => u8;
+    /// Pairs an answer with its request.
+    10 correlation_id: shortstr => String;
+    /// Where an answer goes.
+    9 reply_to: shortstr => String;
+    /// Message TTL in milliseconds, as text.
+    8 expiration: shortstr => String;
+    /// The application's id of the message.
+    7 message_id: shortstr => String;
+    /// Seconds since 1970.
+    6 timestamp: longlong => u64;
+    /// The application's message type.
+    5 kind: shortstr => String;
+    /// The publishing user; checked by the broker.
+    4 user_id: shortstr => String;
+    /// The publishing application.
+    3 app_id: shortstr => String;
+    /// Deprecated by the specification; passed on.
+    2 cluster_id: shortstr => String;
+}
+
+/// What the publish path asks about a message, found in one pass that checks
+/// every length and allocates nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PropertyScan<'a> {
+    /// The headers table's entries, not yet decoded.
+    pub headers: Option<&'a [u8]>,
+    /// 2 for a persistent message.
+    pub delivery_mode: Option<u8>,
+    /// Message priority.
+    pub priority: Option<u8>,
+    /// Where an answer goes.
+    pub reply_to: Option<&'a str>,
+    /// Message TTL in milliseconds, as text.
+    pub expiration: Option<&'a str>,
+    /// The publishing user as the client claims.
+    pub user_id: Option<&'a str>,
+}
+
+impl<'a> PropertyScan<'a> {
+    /// Checks property flags and list, without looking into the headers table.
+    ///
+    /// # Errors
+    /// 502 if they are malformed.
+    pub fn new(properties: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut scan = Self::default();
+        let mut rest = Rest(properties);
+        let flags = rest.take(be_u16)?;
+        check_flags(flags)?;
+        let has = |bit: u16| flags & (1 << bit) != 0;
+        for bit in [15, 14] {
+            if has(bit) {
+                rest.take(short_string)?;
+            }
+        }
+        if has(13) {
+            scan.headers = Some(rest.take(long_string)?);
+        }
+        if has(12) {
+            scan.delivery_mode = Some(rest.take(be_u8)?);
+        }
+        if has(11) {
+            scan.priority = Some(rest.take(be_u8)?);
+        }
+        if flags & 0x07FF != 0 {
+            scan.rare(has, &mut rest)?;
+        }
+        if rest.0.is_empty() {
+            Ok(scan)
+        } else {
+            Err(DecodeError::Malformed(
+                "octets left over after the last property",
+            ))
+        }
+    }
+
+    /// Whether the message asks to survive a restart.
+    #[must_use]
+    pub fn persistent(&self) -> bool {
+        self.delivery_mode == Some(2)
+    }
+
+    fn rare(&mut self, has: impl Fn(u16) -> bool, rest: &mut Rest<'a>) -> Result<(), DecodeError> {
+        if has(10) {
+            rest.take(short_string)?;
+        }
+        if has(9) {
+            self.reply_to = Some(rest.take(short_string)?);
+        }
+        if has(8) {
+            self.expiration = Some(rest.take(short_string)?);
+        }
+        if has(7) {
+            rest.take(short_string)?;
+        }
+        if has(6) {
+            rest.take(be_u64)?;
+        }
+        if has(5) {
+            rest.take(short_string)?;
+        }
+        if has(4) {
+            self.user_id = Some(rest.take(short_string)?);
+        }
+        for bit in [3, 2] {
+            if has(bit) {
+                rest.take(short_string)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Decodes the entries of [`PropertyScan::headers`].
+///
+/// # Errors
+/// 502 if they are malformed or exceed the limits.
+pub fn decode_headers(entries: &[u8], limits: &Limits) -> Result<FieldTable, DecodeError> {
+    table::decode(entries, limits)
+}
+
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn take<T>(
+        &mut self,
+        mut parser: impl Parser<&'a [u8], Output = T, Error = ()>,
+    ) -> Result<T, DecodeError> {
+        let (rest, value) = parser
+            .parse(self.0)
+            .map_err(|_| DecodeError::Malformed("property cut off or not UTF-8"))?;
+        self.0 = rest;
+        Ok(value)
+    }
+}
+
+/// Bit 1 is unused by class `basic`; bit 0 would announce a second flag word.
+fn check_flags(flags: u16) -> Result<(), DecodeError> {
+    if flags & 0b11 == 0 {
+        Ok(())
+    } else {
+        Err(DecodeError::Malformed("unknown property flag"))
+    }
+}

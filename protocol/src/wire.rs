@@ -1,0 +1,183 @@
+//! Reading and writing the primitive types (AMQP 0-9-1 §4.2.5).
+
+use nom::combinator::map_res;
+use nom::multi::length_data;
+use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
+use nom::{IResult, Parser};
+
+use crate::table::{self, FieldTable};
+use crate::{DecodeError, Limits};
+
+/// The longest short string in octets.
+pub const SHORT_STRING_MAX: usize = 255;
+
+type Parsed<'a, T> = IResult<&'a [u8], T, ()>;
+
+/// `shortstr`: an octet of length, then UTF-8.
+pub(crate) fn short_string(input: &[u8]) -> Parsed<'_, &str> {
+    map_res(length_data(be_u8), std::str::from_utf8).parse(input)
+}
+
+/// `longstr`: four octets of length, then any octets.
+pub(crate) fn long_string(input: &[u8]) -> Parsed<'_, &[u8]> {
+    length_data(be_u32).parse(input)
+}
+
+/// Reads a method's fields one after another; consecutive bits share an octet.
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+    limits: Limits,
+    bits: u8,
+    /// Bits of `bits` not yet read; 0 when the next bit starts a new octet.
+    bits_left: u8,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(input: &'a [u8], limits: &Limits) -> Self {
+        Self {
+            rest: input,
+            limits: *limits,
+            bits: 0,
+            bits_left: 0,
+        }
+    }
+
+    pub(crate) fn finish(self) -> Result<(), DecodeError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError::Malformed(
+                "octets left over after the last field",
+            ))
+        }
+    }
+
+    fn read<T>(
+        &mut self,
+        mut parser: impl Parser<&'a [u8], Output = T, Error = ()>,
+        what: &'static str,
+    ) -> Result<T, DecodeError> {
+        self.bits_left = 0;
+        let (rest, value) = parser
+            .parse(self.rest)
+            .map_err(|_| DecodeError::Malformed(what))?;
+        self.rest = rest;
+        Ok(value)
+    }
+
+    pub(crate) fn octet(&mut self) -> Result<u8, DecodeError> {
+        self.read(be_u8, "octet missing")
+    }
+
+    pub(crate) fn short(&mut self) -> Result<u16, DecodeError> {
+        self.read(be_u16, "short integer missing")
+    }
+
+    pub(crate) fn long(&mut self) -> Result<u32, DecodeError> {
+        self.read(be_u32, "long integer missing")
+    }
+
+    pub(crate) fn longlong(&mut self) -> Result<u64, DecodeError> {
+        self.read(be_u64, "long long integer missing")
+    }
+
+    pub(crate) fn shortstr(&mut self) -> Result<&'a str, DecodeError> {
+        self.read(short_string, "short string cut off or not UTF-8")
+    }
+
+    pub(crate) fn longstr(&mut self) -> Result<&'a [u8], DecodeError> {
+        self.read(long_string, "long string cut off")
+    }
+
+    pub(crate) fn table(&mut self) -> Result<FieldTable, DecodeError> {
+        let payload = self.read(long_string, "field table cut off")?;
+        table::decode(payload, &self.limits)
+    }
+
+    pub(crate) fn bit(&mut self) -> Result<bool, DecodeError> {
+        if self.bits_left == 0 {
+            self.bits = self.octet()?;
+            self.bits_left = 8;
+        }
+        let bit = self.bits & 1 == 1;
+        self.bits >>= 1;
+        self.bits_left -= 1;
+        Ok(bit)
+    }
+}
+
+/// Appends primitive types to a caller's buffer; consecutive bits share an octet.
+pub struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    /// Bits already used of the last octet; 0 when the next bit needs a new one.
+    bits_used: u8,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes behind what `out` already holds.
+    pub fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, bits_used: 0 }
+    }
+
+    fn put(&mut self, octets: &[u8]) {
+        self.bits_used = 0;
+        self.out.extend_from_slice(octets);
+    }
+
+    /// One octet.
+    pub fn octet(&mut self, value: u8) {
+        self.put(&[value]);
+    }
+
+    /// Two octets, big-endian.
+    pub fn short(&mut self, value: u16) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// Four octets, big-endian.
+    pub fn long(&mut self, value: u32) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// Eight octets, big-endian.
+    pub fn longlong(&mut self, value: u64) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// A short string. One longer than 255 octets is cut at the last whole
+    /// character that fits, so that a long reply text can never break a frame.
+    pub fn shortstr(&mut self, value: &str) {
+        let cut = value.floor_char_boundary(SHORT_STRING_MAX);
+        let octets = &value.as_bytes()[..cut];
+        self.octet(octets.len() as u8);
+        self.put(octets);
+    }
+
+    /// A long string of up to 4 GiB.
+    pub fn longstr(&mut self, value: &[u8]) {
+        debug_assert!(
+            u32::try_from(value.len()).is_ok(),
+            "a long string is below 4 GiB"
+        );
+        self.long(value.len() as u32);
+        self.put(value);
+    }
+
+    /// A field table with its length in front.
+    pub fn table(&mut self, value: &FieldTable) {
+        self.bits_used = 0;
+        table::encode(self.out, value);
+    }
+
+    /// One bit, packed from the lowest upwards with the bits beside it.
+    pub fn bit(&mut self, value: bool) {
+        if self.bits_used == 0 || self.bits_used == 8 {
+            self.out.push(0);
+            self.bits_used = 0;
+        }
+        if let Some(last) = self.out.last_mut() {
+            *last |= u8::from(value) << self.bits_used;
+        }
+        self.bits_used += 1;
+    }
+}
