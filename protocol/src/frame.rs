@@ -131,12 +131,19 @@ pub fn decode(input: &[u8], frame_max: u32) -> Result<Option<(Frame<'_>, usize)>
     )))
 }
 
+/// The seven octets in front of a payload of `payload_bytes`.
+#[inline]
+#[must_use]
+pub fn header_octets(kind: FrameKind, channel: u16, payload_bytes: u32) -> [u8; HEADER_BYTES] {
+    let [c0, c1] = channel.to_be_bytes();
+    let [s0, s1, s2, s3] = payload_bytes.to_be_bytes();
+    [kind as u8, c0, c1, s0, s1, s2, s3]
+}
+
 /// Appends the seven octets in front of a payload of `payload_bytes`.
 #[inline]
 pub fn encode_header(out: &mut Vec<u8>, kind: FrameKind, channel: u16, payload_bytes: u32) {
-    let [c0, c1] = channel.to_be_bytes();
-    let [s0, s1, s2, s3] = payload_bytes.to_be_bytes();
-    out.extend_from_slice(&[kind as u8, c0, c1, s0, s1, s2, s3]);
+    out.extend_from_slice(&header_octets(kind, channel, payload_bytes));
 }
 
 /// Appends a whole frame around `payload`.

@@ -24,6 +24,7 @@
 //! # Ok::<(), leveret_protocol::DecodeError>(())
 //! ```
 
+pub mod content;
 mod error;
 pub mod frame;
 pub mod header;

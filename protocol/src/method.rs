@@ -12,6 +12,13 @@ use crate::{DecodeError, FieldTable, Limits};
 pub trait EncodeMethod {
     /// Appends class id, method id and fields.
     fn encode(&self, out: &mut Vec<u8>);
+
+    /// About how many octets [`Self::encode`] appends; enough for methods
+    /// without a field table.
+    #[inline]
+    fn bytes_hint(&self) -> usize {
+        64
+    }
 }
 
 macro_rules! domain {
@@ -32,6 +39,17 @@ macro_rules! put {
     ($writer:ident $domain:ident $value:expr) => {
         $writer.$domain($value)
     };
+}
+
+macro_rules! bytes_hint {
+    (octet $value:expr) => { 1 };
+    (short $value:expr) => { 2 };
+    (long $value:expr) => { 4 };
+    (longlong $value:expr) => { 8 };
+    (bit $value:expr) => { 1 };
+    (shortstr $value:expr) => { 1 + $value.len() };
+    (longstr $value:expr) => { 4 + $value.len() };
+    (table $value:expr) => { 4 + 32 * $value.len() };
 }
 
 macro_rules! methods {
@@ -57,6 +75,11 @@ macro_rules! methods {
                     writer.short(Self::CLASS_ID);
                     writer.short(Self::METHOD_ID);
                     $(put!(writer $domain self.$field);)*
+                }
+
+                #[inline]
+                fn bytes_hint(&self) -> usize {
+                    4 $(+ bytes_hint!($domain self.$field))*
                 }
             }
 
@@ -111,6 +134,10 @@ macro_rules! methods {
         impl EncodeMethod for Method<'_> {
             fn encode(&self, out: &mut Vec<u8>) {
                 match self { $(Self::$name(method) => method.encode(out),)* }
+            }
+
+            fn bytes_hint(&self) -> usize {
+                match self { $(Self::$name(method) => method.bytes_hint(),)* }
             }
         }
     };

@@ -1,0 +1,1 @@
+//! Owns every state: catalog, queue hosts, publish path.

@@ -1,0 +1,339 @@
+//! Messages as they came off the wire, stored compactly.
+//!
+//! Messages that arrive in one read share a [`Block`]: one buffer that holds,
+//! for each, the envelope (exchange and routing key), the content header and
+//! the body, all in wire form, so that a delivery copies them out unparsed. A
+//! [`Message`] is a block and an index: cloning it for a fan-out counts one
+//! reference. A body of [`LARGE_BODY_BYTES`] or more is not copied: it stays a
+//! slice of the buffer it was read into, in a block of its own.
+//!
+//! A waiting message keeps its block alive. Blocks are therefore small
+//! ([`BLOCK_BYTES`]), and a queue that would keep little of one gets a compact
+//! copy ([`Message::compact`]).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// Octets after which a block is closed and the next begun.
+pub const BLOCK_BYTES: usize = 32 * 1024;
+/// Bodies from this size on are shared with the read buffer instead of copied.
+pub const LARGE_BODY_BYTES: usize = 32 * 1024;
+
+/// One message: what was published, not where it is queued.
+#[derive(Clone, Debug)]
+pub struct Message {
+    block: Arc<Block>,
+    index: u32,
+}
+
+/// Messages that share a buffer.
+#[derive(Debug, Default)]
+pub struct Block {
+    data: Vec<u8>,
+    entries: Vec<Entry>,
+    /// The body of the only message, where it was too large to copy.
+    large_body: Vec<Bytes>,
+}
+
+/// Collects one block.
+#[derive(Debug, Default)]
+pub struct BlockBuilder {
+    block: Block,
+}
+
+/// A message's body.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// In one piece.
+    Slice(&'a [u8]),
+    /// In the pieces in which it was read.
+    Chunks(&'a [Bytes]),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    start: u32,
+    header_bytes: u32,
+    body_bytes: u32,
+    envelope_bytes: u16,
+    persistent: bool,
+}
+
+impl Message {
+    /// A message on its own, for tests and for the rare message that the broker
+    /// makes itself.
+    ///
+    /// `header` is a content header's payload in wire form.
+    #[must_use]
+    pub fn single(exchange: &str, routing_key: &str, header: &[u8], body: &[u8]) -> Self {
+        let mut envelope = Vec::new();
+        let mut writer = leveret_protocol::Writer::new(&mut envelope);
+        writer.shortstr(exchange);
+        writer.shortstr(routing_key);
+        let mut builder = BlockBuilder::default();
+        builder.push(&envelope, header, Body::Slice(body), false);
+        Self {
+            block: Arc::new(builder.finish()),
+            index: 0,
+        }
+    }
+
+    /// The message at `index` of `block`.
+    #[must_use]
+    pub fn new(block: Arc<Block>, index: u32) -> Self {
+        debug_assert!(
+            (index as usize) < block.entries.len(),
+            "no message at this index"
+        );
+        Self { block, index }
+    }
+
+    /// Exchange and routing key as two short strings in wire form.
+    #[must_use]
+    pub fn envelope(&self) -> &[u8] {
+        let entry = self.entry();
+        self.data(0, entry.envelope_bytes as usize)
+    }
+
+    /// The content header's payload in wire form.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        let entry = self.entry();
+        self.data(entry.envelope_bytes as usize, entry.header_bytes as usize)
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> Body<'_> {
+        if !self.block.large_body.is_empty() {
+            return Body::Chunks(&self.block.large_body);
+        }
+        let entry = self.entry();
+        let offset = entry.envelope_bytes as usize + entry.header_bytes as usize;
+        Body::Slice(self.data(offset, entry.body_bytes as usize))
+    }
+
+    /// Octets of the body.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        self.entry().body_bytes as usize
+    }
+
+    /// Octets of the whole message as stored.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        let entry = self.entry();
+        entry.envelope_bytes as usize + entry.header_bytes as usize + entry.body_bytes as usize
+    }
+
+    /// Whether the publisher asked that it survive a restart.
+    #[must_use]
+    pub fn persistent(&self) -> bool {
+        self.entry().persistent
+    }
+
+    /// The exchange that it was published to.
+    #[must_use]
+    pub fn exchange(&self) -> &str {
+        short_string_at(self.envelope(), 0)
+    }
+
+    /// The routing key that it was published with.
+    #[must_use]
+    pub fn routing_key(&self) -> &str {
+        let envelope = self.envelope();
+        short_string_at(
+            envelope,
+            1 + envelope.first().copied().unwrap_or(0) as usize,
+        )
+    }
+
+    /// Whether these messages use less than half of the blocks that they keep
+    /// alive, so that waiting in a queue they would pin mostly other messages.
+    #[must_use]
+    pub fn pin_too_much(messages: &[Self]) -> bool {
+        let (mut used, mut kept) = (0, 0);
+        let mut last: Option<&Arc<Block>> = None;
+        for message in messages {
+            used += message.stored_bytes();
+            if last.is_none_or(|last| !Arc::ptr_eq(last, &message.block)) {
+                kept += message.block.stored_bytes();
+                last = Some(&message.block);
+            }
+        }
+        kept > SMALL_BLOCK_BYTES && used * 2 < kept
+    }
+
+    /// Moves the messages into blocks of their own.
+    pub fn compact(messages: &mut [Self]) {
+        let mut start = 0;
+        let mut builder = BlockBuilder::default();
+        for end in 1..=messages.len() {
+            let message = &messages[end - 1];
+            if !message.block.large_body.is_empty() {
+                // A large body is alone in its block already.
+                close(&mut builder, &mut messages[start..end - 1]);
+                start = end;
+                continue;
+            }
+            builder.push(
+                message.envelope(),
+                message.header(),
+                message.body(),
+                message.persistent(),
+            );
+            if builder.is_full() || end == messages.len() {
+                close(&mut builder, &mut messages[start..end]);
+                start = end;
+            }
+        }
+
+        fn close(builder: &mut BlockBuilder, messages: &mut [Message]) {
+            let block = Arc::new(std::mem::take(builder).finish());
+            for (index, message) in messages.iter_mut().enumerate() {
+                *message = Message::new(Arc::clone(&block), index as u32);
+            }
+        }
+    }
+
+    fn entry(&self) -> Entry {
+        // `new` checked the index against this same, now immutable, block.
+        self.block.entries[self.index as usize]
+    }
+
+    fn data(&self, offset: usize, length: usize) -> &[u8] {
+        let start = self.entry().start as usize + offset;
+        &self.block.data[start..start + length]
+    }
+}
+
+impl Block {
+    /// Octets of all its messages.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        self.data.len() + self.large_body.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// How many messages it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl BlockBuilder {
+    /// Appends a message whose body is copied; its index in the block.
+    pub fn push(
+        &mut self,
+        envelope: &[u8],
+        header: &[u8],
+        body: Body<'_>,
+        persistent: bool,
+    ) -> u32 {
+        let data = &mut self.block.data;
+        let start = data.len();
+        data.reserve(envelope.len() + header.len() + body.len());
+        data.extend_from_slice(envelope);
+        data.extend_from_slice(header);
+        match body {
+            Body::Slice(body) => data.extend_from_slice(body),
+            Body::Chunks(chunks) => chunks
+                .iter()
+                .for_each(|chunk| data.extend_from_slice(chunk)),
+        }
+        self.add_entry(start, envelope, header, body.len(), persistent)
+    }
+
+    /// Makes this the block of one message whose body is not copied.
+    pub fn push_large(
+        &mut self,
+        envelope: &[u8],
+        header: &[u8],
+        body: Vec<Bytes>,
+        persistent: bool,
+    ) {
+        debug_assert!(self.is_empty(), "a large body is alone in its block");
+        self.block.data.reserve_exact(envelope.len() + header.len());
+        self.block.data.extend_from_slice(envelope);
+        self.block.data.extend_from_slice(header);
+        let body_bytes = body.iter().map(Bytes::len).sum();
+        self.block.large_body = body;
+        self.add_entry(0, envelope, header, body_bytes, persistent);
+    }
+
+    /// Whether the next message belongs into another block.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.block.data.len() >= BLOCK_BYTES
+    }
+
+    /// Whether nothing was pushed yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.block.entries.is_empty()
+    }
+
+    /// The block, shrunk to what it holds.
+    #[must_use]
+    pub fn finish(mut self) -> Block {
+        self.block.data.shrink_to_fit();
+        self.block.entries.shrink_to_fit();
+        self.block
+    }
+
+    fn add_entry(
+        &mut self,
+        start: usize,
+        envelope: &[u8],
+        header: &[u8],
+        body_bytes: usize,
+        persistent: bool,
+    ) -> u32 {
+        debug_assert!(envelope.len() <= 512, "an envelope is two short strings");
+        let index = self.block.entries.len() as u32;
+        self.block.entries.push(Entry {
+            start: start as u32,
+            header_bytes: header.len() as u32,
+            body_bytes: body_bytes as u32,
+            envelope_bytes: envelope.len() as u16,
+            persistent,
+        });
+        index
+    }
+}
+
+impl Body<'_> {
+    /// Octets of the body.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Slice(body) => body.len(),
+            Self::Chunks(chunks) => chunks.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Blocks up to this size are not worth a copy.
+const SMALL_BLOCK_BYTES: usize = 1024;
+
+fn short_string_at(octets: &[u8], offset: usize) -> &str {
+    let Some((&length, rest)) = octets.get(offset..).and_then(<[u8]>::split_first) else {
+        return "";
+    };
+    rest.get(..length as usize)
+        .and_then(|text| std::str::from_utf8(text).ok())
+        .unwrap_or("")
+}

@@ -1,0 +1,1 @@
+//! Arguments into settings: one table row per argument.

@@ -1,0 +1,1 @@
+//! Which queues does this message reach?

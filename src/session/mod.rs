@@ -1,0 +1,1 @@
+//! One AMQP connection as a state machine: bytes in, requests and bytes out.

@@ -1,0 +1,1 @@
+//! Exchanges, queues and bindings from the TOML file.
