@@ -42,12 +42,15 @@ pub fn encode(
 ) {
     let frames = body_frames(body.len(), frame_max);
     out.reserve(
-        method.bytes_hint() + properties.len() + PROPERTIES_OFFSET + 2 * ENVELOPE_BYTES
+        method.bytes_hint()
+            + properties.len()
+            + PROPERTIES_OFFSET
+            + 2 * ENVELOPE_BYTES
             + frames.wire_bytes(),
     );
     frame::encode_method(out, channel, method);
     encode_header(out, channel, properties, body.len() as u64);
-    encode_body(out, channel, body, frames);
+    encode_body(out, channel, body, &frames);
 }
 
 /// Appends a header frame of class `basic` from its parts.
@@ -73,7 +76,10 @@ pub fn encode_header(out: &mut Vec<u8>, channel: u16, properties: &[u8], body_by
 /// `header_payload` the header frame's payload, whose body size must be that
 /// of `body`.
 #[inline]
-#[allow(clippy::too_many_arguments, reason = "the fields of one frame sequence")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the fields of one frame sequence"
+)]
 pub fn encode_deliver(
     out: &mut Vec<u8>,
     channel: u16,
@@ -92,7 +98,10 @@ pub fn encode_deliver(
     );
     let frames = body_frames(body.len(), frame_max);
     out.reserve(
-        DELIVER_FIXED_BYTES + consumer_tag.len() + envelope.len() + header_payload.len()
+        DELIVER_FIXED_BYTES
+            + consumer_tag.len()
+            + envelope.len()
+            + header_payload.len()
             + frames.wire_bytes(),
     );
     encode_deliver_head(
@@ -104,7 +113,7 @@ pub fn encode_deliver(
         envelope,
         header_payload,
     );
-    encode_body(out, channel, body, frames);
+    encode_body(out, channel, body, &frames);
 }
 
 /// Appends what [`encode_deliver`] does, without the body frames.
@@ -263,10 +272,11 @@ impl BodyFrame {
 }
 
 #[inline]
-fn encode_body(out: &mut Vec<u8>, channel: u16, body: &[u8], frames: BodyFrames) {
-    for piece in frames {
-        out.extend_from_slice(&piece.header(channel));
-        out.extend_from_slice(&body[piece.range()]);
+fn encode_body(out: &mut Vec<u8>, channel: u16, body: &[u8], frames: &BodyFrames) {
+    for piece in body.chunks(frames.payload_max) {
+        let header = frame::header_octets(FrameKind::Body, channel, piece.len() as u32);
+        out.extend_from_slice(&header);
+        out.extend_from_slice(piece);
         out.push(FRAME_END);
     }
 }

@@ -36,7 +36,7 @@ mod wire;
 
 pub use error::DecodeError;
 pub use frame::{Frame, FrameKind};
-pub use header::{ContentHeader, Properties};
+pub use header::{ContentHeader, Properties, PropertyScan};
 pub use limits::Limits;
 pub use method::Method;
 pub use reply_code::{ErrorScope, ReplyCode};

@@ -42,14 +42,30 @@ macro_rules! put {
 }
 
 macro_rules! bytes_hint {
-    (octet $value:expr) => { 1 };
-    (short $value:expr) => { 2 };
-    (long $value:expr) => { 4 };
-    (longlong $value:expr) => { 8 };
-    (bit $value:expr) => { 1 };
-    (shortstr $value:expr) => { 1 + $value.len() };
-    (longstr $value:expr) => { 4 + $value.len() };
-    (table $value:expr) => { 4 + 32 * $value.len() };
+    (octet $value:expr) => {
+        1
+    };
+    (short $value:expr) => {
+        2
+    };
+    (long $value:expr) => {
+        4
+    };
+    (longlong $value:expr) => {
+        8
+    };
+    (bit $value:expr) => {
+        1
+    };
+    (shortstr $value:expr) => {
+        1 + $value.len()
+    };
+    (longstr $value:expr) => {
+        4 + $value.len()
+    };
+    (table $value:expr) => {
+        4 + 32 * $value.len()
+    };
 }
 
 macro_rules! methods {
