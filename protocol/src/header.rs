@@ -225,6 +225,107 @@ pub fn decode_headers(entries: &[u8], limits: &Limits) -> Result<FieldTable, Dec
     table::decode(entries, limits)
 }
 
+/// Appends `properties` with `reply-to` set to `new`, whether there was one or
+/// not, and the rest as it is.
+///
+/// # Errors
+/// 502 if the properties up to there are malformed; `out` is then unchanged.
+pub fn replace_reply_to(
+    properties: &[u8],
+    new: &str,
+    out: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    const BIT: u16 = 9;
+    let place = Place::of(properties, BIT)?;
+    out.reserve(properties.len() + 1 + new.len());
+    out.extend_from_slice(&(place.flags | 1 << BIT).to_be_bytes());
+    out.extend_from_slice(place.before);
+    Writer::new(out).shortstr(new);
+    out.extend_from_slice(place.after);
+    Ok(())
+}
+
+/// Appends `properties` without the entries of that name in the headers table;
+/// whether there was one. A table that becomes empty stays.
+///
+/// # Errors
+/// 502 if the properties or headers are malformed; `out` is then unchanged.
+/// What is nested in other headers is not looked at.
+pub fn without_header(
+    properties: &[u8],
+    name: &str,
+    out: &mut Vec<u8>,
+) -> Result<bool, DecodeError> {
+    const BIT: u16 = 13;
+    let place = Place::of(properties, BIT)?;
+    let Ok((_, mut entries)) = long_string(place.value) else {
+        // `Place` has checked the length: there are no headers at all.
+        out.extend_from_slice(properties);
+        return Ok(false);
+    };
+    let start = out.len();
+    out.reserve(properties.len());
+    out.extend_from_slice(&place.flags.to_be_bytes());
+    out.extend_from_slice(place.before);
+    let mut found = false;
+    let kept = table::with_length(out, |out| {
+        let mut walk = table::entries(entries);
+        while let Some(entry) = walk.next() {
+            let (key, _) = entry?;
+            let (whole, rest) = entries.split_at(entries.len() - walk.rest().len());
+            entries = rest;
+            if key == name {
+                found = true;
+            } else {
+                out.extend_from_slice(whole);
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = kept {
+        out.truncate(start);
+        return Err(error);
+    }
+    out.extend_from_slice(place.after);
+    Ok(found)
+}
+
+/// A property list cut open at one property.
+struct Place<'a> {
+    flags: u16,
+    /// The properties in front, without the flags.
+    before: &'a [u8],
+    /// The property on the wire; empty if it is not there.
+    value: &'a [u8],
+    after: &'a [u8],
+}
+
+impl<'a> Place<'a> {
+    fn of(properties: &'a [u8], bit: u16) -> Result<Self, DecodeError> {
+        let mut rest = Rest(properties);
+        let flags = rest.take(be_u16)?;
+        check_flags(flags)?;
+        let list = rest.0;
+        for before in (bit + 1..16).rev() {
+            if flags & (1 << before) != 0 {
+                rest.skip(before)?;
+            }
+        }
+        let from = rest.0;
+        if flags & (1 << bit) != 0 {
+            rest.skip(bit)?;
+        }
+        let (before, _) = list.split_at(list.len() - from.len());
+        let (value, after) = from.split_at(from.len() - rest.0.len());
+        Ok(Self {
+            flags,
+            before,
+            value,
+            after,
+        })
+    }
+}
+
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -232,13 +333,23 @@ impl<'a> Rest<'a> {
         &mut self,
         mut parser: impl Parser<&'a [u8], Output = T, Error = ()>,
     ) -> Result<T, DecodeError> {
-        let (rest, value) = parser
-            .parse(self.0)
-            .map_err(|_| DecodeError::Malformed("property cut off or not UTF-8"))?;
+        let (rest, value) = parser.parse(self.0).map_err(|_| CUT_OFF)?;
         self.0 = rest;
         Ok(value)
     }
+
+    /// Passes over the property of that flag.
+    fn skip(&mut self, bit: u16) -> Result<(), DecodeError> {
+        match bit {
+            13 => self.take(long_string).map(drop),
+            12 | 11 => self.take(be_u8).map(drop),
+            6 => self.take(be_u64).map(drop),
+            _ => self.take(short_string).map(drop),
+        }
+    }
 }
+
+const CUT_OFF: DecodeError = DecodeError::Malformed("property cut off or not UTF-8");
 
 /// Bit 1 is unused by class `basic`; bit 0 would announce a second flag word.
 fn check_flags(flags: u16) -> Result<(), DecodeError> {

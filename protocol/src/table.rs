@@ -4,15 +4,19 @@
 //! the heap grows with what a peer claims: a value is at least one octet of
 //! input, and [`Limits::table_entries_max`] bounds zero-width ones as well.
 
-use nom::Parser;
+mod raw;
+
 use nom::combinator::map;
 use nom::number::complete::{
     be_f32, be_f64, be_i8, be_i16, be_i32, be_i64, be_u8, be_u16, be_u32, be_u64,
 };
+use nom::{IResult, Parser};
 use smol_str::SmolStr;
 
-use crate::wire::{Writer, long_string, short_string};
+use crate::wire::Writer;
 use crate::{DecodeError, Limits};
+
+pub use raw::{Entries, Items, RawValue, entries, find, validate};
 
 /// One value of a field table. The comment gives the type letter on the wire.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,7 +201,8 @@ impl<K: Into<SmolStr>, V: Into<FieldValue>> FromIterator<(K, V)> for FieldTable 
     }
 }
 
-/// Reads a table's entries; `input` is what follows its length.
+/// Reads a table's entries; `input` is what follows its length. What it takes
+/// in memory is a small multiple of `input`: see [`Limits`].
 ///
 /// # Errors
 /// 502 if it is malformed, too deep or too long.
@@ -217,35 +222,42 @@ pub fn encode(out: &mut Vec<u8>, table: &FieldTable) {
 }
 
 fn decode_entries(
-    mut input: &[u8],
+    input: &[u8],
     depth_left: u8,
     entries_left: &mut u32,
 ) -> Result<FieldTable, DecodeError> {
     let depth_left = deeper(depth_left)?;
-    let mut entries = Vec::new();
-    while !input.is_empty() {
-        let (rest, name) = short_string(input)
-            .map_err(|_| DecodeError::Malformed("field name cut off or not UTF-8"))?;
-        let (rest, value) = decode_value(rest, depth_left, entries_left)?;
-        entries.push((SmolStr::new(name), value));
-        input = rest;
+    let mut table = Vec::with_capacity(count(entries(input), entries_left)?);
+    for entry in entries(input) {
+        let (name, value) = entry?;
+        let value = decode_value(value, depth_left, entries_left)?;
+        table.push((SmolStr::new(name), value));
     }
-    Ok(FieldTable(entries))
+    Ok(FieldTable(table))
 }
 
 fn decode_array(
-    mut input: &[u8],
+    input: &[u8],
     depth_left: u8,
     entries_left: &mut u32,
 ) -> Result<Vec<FieldValue>, DecodeError> {
     let depth_left = deeper(depth_left)?;
-    let mut values = Vec::new();
-    while !input.is_empty() {
-        let (rest, value) = decode_value(input, depth_left, entries_left)?;
-        values.push(value);
-        input = rest;
+    let mut values = Vec::with_capacity(count(Items::new(input), entries_left)?);
+    for value in Items::new(input) {
+        values.push(decode_value(value?, depth_left, entries_left)?);
     }
     Ok(values)
+}
+
+/// Counts before anything is kept: the memory taken is what the values need,
+/// and nothing for a table that turns out malformed or too long.
+fn count<T>(
+    mut values: impl Iterator<Item = Result<T, DecodeError>>,
+    entries_left: &mut u32,
+) -> Result<usize, DecodeError> {
+    let count = values.try_fold(0, |count, value| value.map(|_| count + 1))?;
+    spend(entries_left, count)?;
+    Ok(count)
 }
 
 fn deeper(depth_left: u8) -> Result<u8, DecodeError> {
@@ -254,59 +266,46 @@ fn deeper(depth_left: u8) -> Result<u8, DecodeError> {
         .ok_or(DecodeError::TableLimit("nested tables"))
 }
 
-fn decode_value<'a>(
-    input: &'a [u8],
+fn spend(entries_left: &mut u32, count: usize) -> Result<(), DecodeError> {
+    *entries_left = u32::try_from(count)
+        .ok()
+        .and_then(|count| entries_left.checked_sub(count))
+        .ok_or(DecodeError::TableLimit("entries"))?;
+    Ok(())
+}
+
+fn decode_value(
+    value: RawValue<'_>,
     depth_left: u8,
     entries_left: &mut u32,
-) -> Result<(&'a [u8], FieldValue), DecodeError> {
-    *entries_left = entries_left
-        .checked_sub(1)
-        .ok_or(DecodeError::TableLimit("entries"))?;
-    let cut_off = |_: nom::Err<()>| DecodeError::Malformed("field value cut off");
-    let (input, letter) = be_u8(input).map_err(cut_off)?;
-    match letter {
-        b't' => map(be_u8, |octet| FieldValue::Bool(octet != 0)).parse(input),
-        b'b' => map(be_i8, FieldValue::I8).parse(input),
-        b'B' => map(be_u8, FieldValue::U8).parse(input),
-        b's' => map(be_i16, FieldValue::I16).parse(input),
-        b'u' => map(be_u16, FieldValue::U16).parse(input),
-        b'I' => map(be_i32, FieldValue::I32).parse(input),
-        b'i' => map(be_u32, FieldValue::U32).parse(input),
-        b'l' | b'L' => map(be_i64, FieldValue::I64).parse(input),
-        b'f' => map(be_f32, FieldValue::F32).parse(input),
-        b'd' => map(be_f64, FieldValue::F64).parse(input),
+) -> Result<FieldValue, DecodeError> {
+    let octets = value.octets();
+    let scalar: IResult<_, _, ()> = match value.letter() {
+        b't' => map(be_u8, |octet| FieldValue::Bool(octet != 0)).parse(octets),
+        b'b' => map(be_i8, FieldValue::I8).parse(octets),
+        b'B' => map(be_u8, FieldValue::U8).parse(octets),
+        b's' => map(be_i16, FieldValue::I16).parse(octets),
+        b'u' => map(be_u16, FieldValue::U16).parse(octets),
+        b'I' => map(be_i32, FieldValue::I32).parse(octets),
+        b'i' => map(be_u32, FieldValue::U32).parse(octets),
+        b'l' | b'L' => map(be_i64, FieldValue::I64).parse(octets),
+        b'f' => map(be_f32, FieldValue::F32).parse(octets),
+        b'd' => map(be_f64, FieldValue::F64).parse(octets),
         b'D' => map((be_u8, be_u32), |(scale, value)| FieldValue::Decimal {
             scale,
             value,
         })
-        .parse(input),
-        b'S' => map(long_string, |octets: &[u8]| {
-            FieldValue::LongStr(octets.to_vec())
-        })
-        .parse(input),
-        b'x' => map(long_string, |octets: &[u8]| {
-            FieldValue::Bytes(octets.to_vec())
-        })
-        .parse(input),
-        b'T' => map(be_u64, FieldValue::Timestamp).parse(input),
-        b'V' => Ok((input, FieldValue::Void)),
-        b'A' => {
-            let (rest, inner) = long_string(input).map_err(cut_off)?;
-            return Ok((
-                rest,
-                FieldValue::Array(decode_array(inner, depth_left, entries_left)?),
-            ));
-        }
-        b'F' => {
-            let (rest, inner) = long_string(input).map_err(cut_off)?;
-            return Ok((
-                rest,
-                FieldValue::Table(decode_entries(inner, depth_left, entries_left)?),
-            ));
-        }
+        .parse(octets),
+        b'T' => map(be_u64, FieldValue::Timestamp).parse(octets),
+        b'S' => return Ok(FieldValue::LongStr(octets.to_vec())),
+        b'x' => return Ok(FieldValue::Bytes(octets.to_vec())),
+        b'A' => return decode_array(octets, depth_left, entries_left).map(FieldValue::Array),
+        b'F' => return decode_entries(octets, depth_left, entries_left).map(FieldValue::Table),
+        b'V' => return Ok(FieldValue::Void),
         _ => return Err(DecodeError::Malformed("unknown field type")),
-    }
-    .map_err(cut_off)
+    };
+    let (_, scalar) = scalar.map_err(|_| DecodeError::Malformed("field value cut off"))?;
+    Ok(scalar)
 }
 
 fn encode_value(out: &mut Vec<u8>, value: &FieldValue) {
@@ -352,10 +351,12 @@ fn encode_value(out: &mut Vec<u8>, value: &FieldValue) {
     }
 }
 
-fn with_length(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+/// Puts the length of what `write` appends in front of it.
+pub(crate) fn with_length<T>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
-    write(out);
+    let result = write(out);
     let length = (out.len() - start - 4) as u32;
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    result
 }
