@@ -163,22 +163,42 @@ pub fn encode_envelope(out: &mut Vec<u8>, exchange: &str, routing_key: &str) {
     writer.shortstr(routing_key);
 }
 
+/// A `basic.publish` method, found in place by [`scan_publish`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PublishScan<'a> {
+    /// Exchange and routing key in their wire form, two short strings. They
+    /// are whole, but not known to be UTF-8: a key for a look-up.
+    pub envelope: &'a [u8],
+    /// An unroutable message is to be returned.
+    pub mandatory: bool,
+    /// A message that no consumer takes at once is to be returned.
+    pub immediate: bool,
+}
+
+/// Reads a method frame's payload that is a whole `basic.publish`; `None` for
+/// anything else, which is then for [`crate::Method::decode`] to judge.
+#[inline]
+#[must_use]
+pub fn scan_publish(method_payload: &[u8]) -> Option<PublishScan<'_>> {
+    const IDS: u32 = (BasicPublish::CLASS_ID as u32) << 16 | BasicPublish::METHOD_ID as u32;
+    let (&[c0, c1, m0, m1, _, _], rest) = method_payload.split_first_chunk()?;
+    let (&bits, envelope) = rest.split_last()?;
+    let (&exchange_bytes, rest) = envelope.split_first()?;
+    let (&key_bytes, key) = rest.get(usize::from(exchange_bytes)..)?.split_first()?;
+    let whole = u32::from_be_bytes([c0, c1, m0, m1]) == IDS && key.len() == usize::from(key_bytes);
+    whole.then_some(PublishScan {
+        envelope,
+        mandatory: bits & 1 != 0,
+        immediate: bits & 2 != 0,
+    })
+}
+
 /// Exchange and routing key of a `basic.publish` method payload, still in their
-/// wire form; `None` if it is another method. Only for a payload that
-/// [`crate::Method::decode`] took.
+/// wire form; `None` if it is another method or malformed.
 #[inline]
 #[must_use]
 pub fn publish_envelope(method_payload: &[u8]) -> Option<&[u8]> {
-    let [class0, class1] = BasicPublish::CLASS_ID.to_be_bytes();
-    let [id0, id1] = BasicPublish::METHOD_ID.to_be_bytes();
-    match method_payload {
-        [c0, c1, i0, i1, _ticket0, _ticket1, envelope @ .., _bits]
-            if [*c0, *c1, *i0, *i1] == [class0, class1, id0, id1] =>
-        {
-            Some(envelope)
-        }
-        _ => None,
-    }
+    scan_publish(method_payload).map(|publish| publish.envelope)
 }
 
 /// How a body is cut into frames of at most `frame_max` octets, envelope

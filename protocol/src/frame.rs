@@ -1,13 +1,15 @@
 //! The frame envelope (AMQP 0-9-1 §4.2.3): type, channel, size, payload, `0xCE`.
 //!
 //! [`decode`] is incremental: `None` means that more bytes are due. It believes
-//! no size that is above the limit and copies nothing.
+//! no size that is above the limit and copies nothing. [`take`] does the same
+//! to a [`BytesMut`], for readers that keep frames beyond the next read.
 
+use bytes::{Buf, Bytes, BytesMut};
 use nom::Parser;
-use nom::number::complete::{be_u8, be_u16, be_u32};
 
 use crate::DecodeError;
 use crate::method::EncodeMethod;
+use crate::wire::{be_u8, be_u16, be_u32};
 
 /// Octets of a frame around its payload: 7 in front, the end octet behind.
 pub const ENVELOPE_BYTES: usize = 8;
@@ -37,6 +39,7 @@ pub enum FrameKind {
 }
 
 impl FrameKind {
+    #[inline]
     fn from_octet(octet: u8) -> Result<Self, DecodeError> {
         match octet {
             1 => Ok(Self::Method),
@@ -57,6 +60,30 @@ pub struct Frame<'a> {
     pub channel: u16,
     /// The octets between size and end octet.
     pub payload: &'a [u8],
+}
+
+/// One whole frame that shares the memory of the buffer it was taken from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OwnedFrame {
+    /// What the payload is.
+    pub kind: FrameKind,
+    /// Channel number; 0 is the connection itself.
+    pub channel: u16,
+    /// The octets between size and end octet. While this lives, so does the
+    /// whole buffer behind it.
+    pub payload: Bytes,
+}
+
+impl OwnedFrame {
+    /// The same frame, borrowed.
+    #[must_use]
+    pub fn as_frame(&self) -> Frame<'_> {
+        Frame {
+            kind: self.kind,
+            channel: self.channel,
+            payload: &self.payload,
+        }
+    }
 }
 
 /// The seven octets in front of a payload, checked.
@@ -84,8 +111,9 @@ impl FrameHeader {
 /// # Errors
 /// 501 for an unknown type or a frame above `frame_max`. As RabbitMQ does, the
 /// 8 octets of envelope are forgiven: a payload of `frame_max` octets passes.
+#[inline]
 pub fn decode_header(input: &[u8], frame_max: u32) -> Result<Option<FrameHeader>, DecodeError> {
-    let Ok((_, (kind, channel, size))) = (be_u8::<_, ()>, be_u16, be_u32).parse(input) else {
+    let Ok((_, (kind, channel, size))) = (be_u8, be_u16, be_u32).parse(input) else {
         // The type octet alone tells garbage from a frame that is still coming.
         if let Some(&octet) = input.first() {
             FrameKind::from_octet(octet)?;
@@ -129,6 +157,37 @@ pub fn decode(input: &[u8], frame_max: u32) -> Result<Option<(Frame<'_>, usize)>
         },
         size,
     )))
+}
+
+/// Takes one frame off the front of `buffer`, or `None` if it is not complete
+/// yet. Nothing is copied, and nothing reserved for what is announced.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use leveret_protocol::{FrameKind, frame};
+///
+/// let mut buffer = BytesMut::from(&frame::HEARTBEAT[..5]);
+/// assert_eq!(frame::take(&mut buffer, 4_096), Ok(None));
+/// buffer.extend_from_slice(&frame::HEARTBEAT[5..]);
+/// let frame = frame::take(&mut buffer, 4_096)?.expect("a whole frame");
+/// assert_eq!((frame.kind, buffer.len()), (FrameKind::Heartbeat, 0));
+/// # Ok::<(), leveret_protocol::DecodeError>(())
+/// ```
+///
+/// # Errors
+/// As [`decode`]; `buffer` is then unchanged.
+pub fn take(buffer: &mut BytesMut, frame_max: u32) -> Result<Option<OwnedFrame>, DecodeError> {
+    let Some((Frame { kind, channel, .. }, size)) = decode(buffer, frame_max)? else {
+        return Ok(None);
+    };
+    let mut payload = buffer.split_to(size).freeze();
+    payload.advance(HEADER_BYTES);
+    payload.truncate(size - ENVELOPE_BYTES);
+    Ok(Some(OwnedFrame {
+        kind,
+        channel,
+        payload,
+    }))
 }
 
 /// The seven octets in front of a payload of `payload_bytes`.

@@ -6,10 +6,11 @@
 //! whole list, for clients, tools and the rare rule that rewrites one.
 
 use nom::Parser;
-use nom::number::complete::{be_u8, be_u16, be_u64};
 
 use crate::table::{self, FieldTable};
-use crate::wire::{Reader, Writer, long_string, short_string};
+use crate::wire::{
+    Reader, Writer, be_u8, be_u16, be_u64, long_string, short_string, skip_short_string,
+};
 use crate::{DecodeError, Limits};
 
 /// Class id of `basic`, the only class with content.
@@ -33,8 +34,9 @@ impl<'a> ContentHeader<'a> {
     ///
     /// # Errors
     /// 502 if it is shorter than its fixed part.
+    #[inline]
     pub fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
-        let (properties, (class_id, _weight, body_bytes)) = (be_u16::<_, ()>, be_u16, be_u64)
+        let (properties, (class_id, _weight, body_bytes)) = (be_u16, be_u16, be_u64)
             .parse(payload)
             .map_err(|_| DecodeError::Malformed("content header cut off"))?;
         Ok(Self {
@@ -148,36 +150,16 @@ impl<'a> PropertyScan<'a> {
     ///
     /// # Errors
     /// 502 if they are malformed.
+    #[inline]
     pub fn new(properties: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut scan = Self::default();
-        let mut rest = Rest(properties);
-        let flags = rest.take(be_u16)?;
-        check_flags(flags)?;
-        let has = |bit: u16| flags & (1 << bit) != 0;
-        for bit in [15, 14] {
-            if has(bit) {
-                rest.take(short_string)?;
-            }
+        // Most messages have a delivery mode and nothing else.
+        if let &[0b0001_0000, 0, delivery_mode] = properties {
+            return Ok(Self {
+                delivery_mode: Some(delivery_mode),
+                ..Self::default()
+            });
         }
-        if has(13) {
-            scan.headers = Some(rest.take(long_string)?);
-        }
-        if has(12) {
-            scan.delivery_mode = Some(rest.take(be_u8)?);
-        }
-        if has(11) {
-            scan.priority = Some(rest.take(be_u8)?);
-        }
-        if flags & 0x07FF != 0 {
-            scan.rare(has, &mut rest)?;
-        }
-        if rest.0.is_empty() {
-            Ok(scan)
-        } else {
-            Err(DecodeError::Malformed(
-                "octets left over after the last property",
-            ))
-        }
+        Self::walk(properties)
     }
 
     /// Whether the message asks to survive a restart.
@@ -186,34 +168,32 @@ impl<'a> PropertyScan<'a> {
         self.delivery_mode == Some(2)
     }
 
-    fn rare(&mut self, has: impl Fn(u16) -> bool, rest: &mut Rest<'a>) -> Result<(), DecodeError> {
-        if has(10) {
-            rest.take(short_string)?;
-        }
-        if has(9) {
-            self.reply_to = Some(rest.take(short_string)?);
-        }
-        if has(8) {
-            self.expiration = Some(rest.take(short_string)?);
-        }
-        if has(7) {
-            rest.take(short_string)?;
-        }
-        if has(6) {
-            rest.take(be_u64)?;
-        }
-        if has(5) {
-            rest.take(short_string)?;
-        }
-        if has(4) {
-            self.user_id = Some(rest.take(short_string)?);
-        }
-        for bit in [3, 2] {
-            if has(bit) {
-                rest.take(short_string)?;
+    fn walk(properties: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut scan = Self::default();
+        let mut rest = Rest(properties);
+        let flags = rest.take(be_u16)?;
+        check_flags(flags)?;
+        let mut left = flags;
+        while left != 0 {
+            let bit = 15 - left.leading_zeros() as u16;
+            left &= !(1 << bit);
+            match bit {
+                13 => scan.headers = Some(rest.take(long_string)?),
+                12 => scan.delivery_mode = Some(rest.take(be_u8)?),
+                11 => scan.priority = Some(rest.take(be_u8)?),
+                9 => scan.reply_to = Some(rest.take(short_string)?),
+                8 => scan.expiration = Some(rest.take(short_string)?),
+                4 => scan.user_id = Some(rest.take(short_string)?),
+                other => rest.skip(other)?,
             }
         }
-        Ok(())
+        if rest.0.is_empty() {
+            Ok(scan)
+        } else {
+            Err(DecodeError::Malformed(
+                "octets left over after the last property",
+            ))
+        }
     }
 }
 
@@ -329,6 +309,7 @@ impl<'a> Place<'a> {
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
+    #[inline]
     fn take<T>(
         &mut self,
         mut parser: impl Parser<&'a [u8], Output = T, Error = ()>,
@@ -344,7 +325,7 @@ impl<'a> Rest<'a> {
             13 => self.take(long_string).map(drop),
             12 | 11 => self.take(be_u8).map(drop),
             6 => self.take(be_u64).map(drop),
-            _ => self.take(short_string).map(drop),
+            _ => self.take(skip_short_string),
         }
     }
 }

@@ -35,7 +35,7 @@ pub mod table;
 mod wire;
 
 pub use error::DecodeError;
-pub use frame::{Frame, FrameKind};
+pub use frame::{Frame, FrameKind, OwnedFrame};
 pub use header::{ContentHeader, Properties, PropertyScan};
 pub use limits::Limits;
 pub use method::Method;

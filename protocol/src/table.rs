@@ -6,14 +6,13 @@
 
 mod raw;
 
+use nom::Parser;
 use nom::combinator::map;
-use nom::number::complete::{
-    be_f32, be_f64, be_i8, be_i16, be_i32, be_i64, be_u8, be_u16, be_u32, be_u64,
-};
-use nom::{IResult, Parser};
 use smol_str::SmolStr;
 
-use crate::wire::Writer;
+use crate::wire::{
+    Parsed, Writer, be_f32, be_f64, be_i8, be_i16, be_i32, be_i64, be_u8, be_u16, be_u32, be_u64,
+};
 use crate::{DecodeError, Limits};
 
 pub use raw::{Entries, Items, RawValue, entries, find, validate};
@@ -230,8 +229,10 @@ fn decode_entries(
     let mut table = Vec::with_capacity(count(entries(input), entries_left)?);
     for entry in entries(input) {
         let (name, value) = entry?;
-        let value = decode_value(value, depth_left, entries_left)?;
-        table.push((SmolStr::new(name), value));
+        table.push((SmolStr::new(name), FieldValue::Void));
+        if let Some((_, slot)) = table.last_mut() {
+            decode_value(value, depth_left, entries_left, slot)?;
+        }
     }
     Ok(FieldTable(table))
 }
@@ -244,7 +245,10 @@ fn decode_array(
     let depth_left = deeper(depth_left)?;
     let mut values = Vec::with_capacity(count(Items::new(input), entries_left)?);
     for value in Items::new(input) {
-        values.push(decode_value(value?, depth_left, entries_left)?);
+        values.push(FieldValue::Void);
+        if let Some(slot) = values.last_mut() {
+            decode_value(value?, depth_left, entries_left, slot)?;
+        }
     }
     Ok(values)
 }
@@ -274,13 +278,30 @@ fn spend(entries_left: &mut u32, count: usize) -> Result<(), DecodeError> {
     Ok(())
 }
 
+/// Reads a value into its place: passed back by value, it would be copied
+/// about the stack at several times the cost of reading it.
 fn decode_value(
     value: RawValue<'_>,
     depth_left: u8,
     entries_left: &mut u32,
-) -> Result<FieldValue, DecodeError> {
+    slot: &mut FieldValue,
+) -> Result<(), DecodeError> {
     let octets = value.octets();
-    let scalar: IResult<_, _, ()> = match value.letter() {
+    let scalar = match value.letter() {
+        b'V' => FieldValue::Void,
+        b'S' => FieldValue::LongStr(octets.to_vec()),
+        b'x' => FieldValue::Bytes(octets.to_vec()),
+        b'A' => FieldValue::Array(decode_array(octets, depth_left, entries_left)?),
+        b'F' => FieldValue::Table(decode_entries(octets, depth_left, entries_left)?),
+        letter => decode_number(letter, octets)?,
+    };
+    *slot = scalar;
+    Ok(())
+}
+
+#[inline]
+fn decode_number(letter: u8, octets: &[u8]) -> Result<FieldValue, DecodeError> {
+    let number: Parsed<'_, _> = match letter {
         b't' => map(be_u8, |octet| FieldValue::Bool(octet != 0)).parse(octets),
         b'b' => map(be_i8, FieldValue::I8).parse(octets),
         b'B' => map(be_u8, FieldValue::U8).parse(octets),
@@ -297,15 +318,10 @@ fn decode_value(
         })
         .parse(octets),
         b'T' => map(be_u64, FieldValue::Timestamp).parse(octets),
-        b'S' => return Ok(FieldValue::LongStr(octets.to_vec())),
-        b'x' => return Ok(FieldValue::Bytes(octets.to_vec())),
-        b'A' => return decode_array(octets, depth_left, entries_left).map(FieldValue::Array),
-        b'F' => return decode_entries(octets, depth_left, entries_left).map(FieldValue::Table),
-        b'V' => return Ok(FieldValue::Void),
         _ => return Err(DecodeError::Malformed("unknown field type")),
     };
-    let (_, scalar) = scalar.map_err(|_| DecodeError::Malformed("field value cut off"))?;
-    Ok(scalar)
+    let (_, number) = number.map_err(|_| DecodeError::Malformed("field value cut off"))?;
+    Ok(number)
 }
 
 fn encode_value(out: &mut Vec<u8>, value: &FieldValue) {

@@ -1,8 +1,5 @@
 //! Reading and writing the primitive types (AMQP 0-9-1 §4.2.5).
 
-use nom::combinator::map_res;
-use nom::multi::length_data;
-use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser};
 
 use crate::table::{self, FieldTable};
@@ -11,16 +8,69 @@ use crate::{DecodeError, Limits};
 /// The longest short string in octets.
 pub const SHORT_STRING_MAX: usize = 255;
 
-type Parsed<'a, T> = IResult<&'a [u8], T, ()>;
+pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T, ()>;
+
+const CUT_OFF: nom::Err<()> = nom::Err::Error(());
+
+/// The next `N` octets. nom's own number parsers go octet by octet; this one
+/// is a single load, and all primitive types are built on it.
+#[inline]
+pub(crate) fn octets<const N: usize>(input: &[u8]) -> Parsed<'_, [u8; N]> {
+    let (octets, rest) = input.split_first_chunk().ok_or(CUT_OFF)?;
+    Ok((rest, *octets))
+}
+
+macro_rules! numbers {
+    ($($name:ident => $type:ty;)*) => {$(
+        #[inline]
+        pub(crate) fn $name(input: &[u8]) -> Parsed<'_, $type> {
+            let (rest, octets) = octets(input)?;
+            Ok((rest, <$type>::from_be_bytes(octets)))
+        }
+    )*};
+}
+
+numbers! {
+    be_u8 => u8; be_u16 => u16; be_u32 => u32; be_u64 => u64;
+    be_i8 => i8; be_i16 => i16; be_i32 => i32; be_i64 => i64;
+    be_f32 => f32; be_f64 => f64;
+}
+
+/// `count` octets; the length is believed only if they are there.
+#[inline]
+pub(crate) fn take(count: usize) -> impl Fn(&[u8]) -> Parsed<'_, &[u8]> {
+    move |input| {
+        let (taken, rest) = input.split_at_checked(count).ok_or(CUT_OFF)?;
+        Ok((rest, taken))
+    }
+}
 
 /// `shortstr`: an octet of length, then UTF-8.
+#[inline]
 pub(crate) fn short_string(input: &[u8]) -> Parsed<'_, &str> {
-    map_res(length_data(be_u8), std::str::from_utf8).parse(input)
+    let (input, length) = be_u8(input)?;
+    let (rest, octets) = take(length.into())(input)?;
+    let text = std::str::from_utf8(octets).map_err(|_| CUT_OFF)?;
+    Ok((rest, text))
+}
+
+/// A `shortstr` that is only checked: cheaper, as most are ASCII.
+#[inline]
+pub(crate) fn skip_short_string(input: &[u8]) -> Parsed<'_, ()> {
+    let (input, length) = be_u8(input)?;
+    let (rest, octets) = take(length.into())(input)?;
+    if octets.is_ascii() || std::str::from_utf8(octets).is_ok() {
+        Ok((rest, ()))
+    } else {
+        Err(CUT_OFF)
+    }
 }
 
 /// `longstr`: four octets of length, then any octets.
+#[inline]
 pub(crate) fn long_string(input: &[u8]) -> Parsed<'_, &[u8]> {
-    length_data(be_u32).parse(input)
+    let (input, length) = be_u32(input)?;
+    take(length as usize)(input)
 }
 
 /// Reads a method's fields one after another; consecutive bits share an octet.
@@ -33,6 +83,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     pub(crate) fn new(input: &'a [u8], limits: &Limits) -> Self {
         Self {
             rest: input,
@@ -42,6 +93,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
         if self.rest.is_empty() {
             Ok(())
@@ -52,6 +104,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn read<T>(
         &mut self,
         mut parser: impl Parser<&'a [u8], Output = T, Error = ()>,
@@ -65,26 +118,32 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
+    #[inline]
     pub(crate) fn octet(&mut self) -> Result<u8, DecodeError> {
         self.read(be_u8, "octet missing")
     }
 
+    #[inline]
     pub(crate) fn short(&mut self) -> Result<u16, DecodeError> {
         self.read(be_u16, "short integer missing")
     }
 
+    #[inline]
     pub(crate) fn long(&mut self) -> Result<u32, DecodeError> {
         self.read(be_u32, "long integer missing")
     }
 
+    #[inline]
     pub(crate) fn longlong(&mut self) -> Result<u64, DecodeError> {
         self.read(be_u64, "long long integer missing")
     }
 
+    #[inline]
     pub(crate) fn shortstr(&mut self) -> Result<&'a str, DecodeError> {
         self.read(short_string, "short string cut off or not UTF-8")
     }
 
+    #[inline]
     pub(crate) fn longstr(&mut self) -> Result<&'a [u8], DecodeError> {
         self.read(long_string, "long string cut off")
     }
@@ -94,6 +153,7 @@ impl<'a> Reader<'a> {
         table::decode(payload, &self.limits)
     }
 
+    #[inline]
     pub(crate) fn bit(&mut self) -> Result<bool, DecodeError> {
         if self.bits_left == 0 {
             self.bits = self.octet()?;
@@ -115,37 +175,44 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Writes behind what `out` already holds.
+    #[inline]
     pub fn new(out: &'a mut Vec<u8>) -> Self {
         Self { out, bits_used: 0 }
     }
 
+    #[inline]
     fn put(&mut self, octets: &[u8]) {
         self.bits_used = 0;
         self.out.extend_from_slice(octets);
     }
 
     /// One octet.
+    #[inline]
     pub fn octet(&mut self, value: u8) {
         self.put(&[value]);
     }
 
     /// Two octets, big-endian.
+    #[inline]
     pub fn short(&mut self, value: u16) {
         self.put(&value.to_be_bytes());
     }
 
     /// Four octets, big-endian.
+    #[inline]
     pub fn long(&mut self, value: u32) {
         self.put(&value.to_be_bytes());
     }
 
     /// Eight octets, big-endian.
+    #[inline]
     pub fn longlong(&mut self, value: u64) {
         self.put(&value.to_be_bytes());
     }
 
     /// A short string. One longer than 255 octets is cut at the last whole
     /// character that fits, so that a long reply text can never break a frame.
+    #[inline]
     pub fn shortstr(&mut self, value: &str) {
         let cut = value.floor_char_boundary(SHORT_STRING_MAX);
         let octets = &value.as_bytes()[..cut];
@@ -154,6 +221,7 @@ impl<'a> Writer<'a> {
     }
 
     /// A long string of up to 4 GiB.
+    #[inline]
     pub fn longstr(&mut self, value: &[u8]) {
         debug_assert!(
             u32::try_from(value.len()).is_ok(),
@@ -170,6 +238,7 @@ impl<'a> Writer<'a> {
     }
 
     /// One bit, packed from the lowest upwards with the bits beside it.
+    #[inline]
     pub fn bit(&mut self, value: bool) {
         if self.bits_used == 0 || self.bits_used == 8 {
             self.out.push(0);

@@ -195,3 +195,45 @@ proptest! {
         prop_assert_eq!(fast, plain);
     }
 }
+
+#[test]
+fn a_publish_is_scanned_as_it_is_decoded() {
+    let limits = Limits::default();
+    let mut payload = Vec::new();
+    BasicPublish {
+        ticket: 1,
+        exchange: "logs",
+        routing_key: "a.b",
+        mandatory: false,
+        immediate: true,
+    }
+    .encode(&mut payload);
+    for cut in 0..payload.len() {
+        assert_eq!(content::scan_publish(&payload[..cut]), None, "cut at {cut}");
+    }
+    for position in 0..payload.len() {
+        for octet in 0..128 {
+            let mut changed = payload.clone();
+            changed[position] = octet;
+            let decoded = match Method::decode(&changed, &limits) {
+                Ok(Method::BasicPublish(publish)) => Some(publish),
+                _ => None,
+            };
+            let scanned = content::scan_publish(&changed);
+            assert_eq!(
+                scanned.is_some(),
+                decoded.is_some(),
+                "{octet} at {position}"
+            );
+            if let (Some(scanned), Some(publish)) = (scanned, decoded) {
+                let mut envelope = Vec::new();
+                content::encode_envelope(&mut envelope, publish.exchange, publish.routing_key);
+                assert_eq!(scanned.envelope, envelope);
+                assert_eq!(
+                    (scanned.mandatory, scanned.immediate),
+                    (publish.mandatory, publish.immediate)
+                );
+            }
+        }
+    }
+}

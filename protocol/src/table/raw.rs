@@ -5,12 +5,8 @@
 //! what was asked for. A value is skipped by its length; what is inside a
 //! nested one is looked at when it is decoded or validated.
 
-use nom::bytes::complete::take;
-use nom::number::complete::be_u8;
-use nom::{IResult, Parser};
-
 use super::{FieldValue, deeper, spend};
-use crate::wire::{long_string, short_string};
+use crate::wire::{Parsed, be_u8, long_string, short_string, take};
 use crate::{DecodeError, Limits};
 
 /// A table's entries in order; `input` is what follows the table's length.
@@ -156,7 +152,9 @@ impl<'a> RawValue<'a> {
         let depth_left = deeper(limits.table_depth_max)?;
         let mut entries_left = limits.table_entries_max;
         spend(&mut entries_left, 1)?;
-        super::decode_value(*self, depth_left, &mut entries_left)
+        let mut value = FieldValue::Void;
+        super::decode_value(*self, depth_left, &mut entries_left, &mut value)?;
+        Ok(value)
     }
 
     /// Takes one value, type letter first.
@@ -164,13 +162,13 @@ impl<'a> RawValue<'a> {
     fn read(input: &'a [u8]) -> Result<(&'a [u8], Self), DecodeError> {
         let cut_off = |_: nom::Err<()>| DecodeError::Malformed("field value cut off");
         let (input, letter) = be_u8(input).map_err(cut_off)?;
-        let parsed: IResult<_, _, ()> = match letter {
-            b'V' => take(0usize).parse(input),
-            b't' | b'b' | b'B' => take(1usize).parse(input),
-            b's' | b'u' => take(2usize).parse(input),
-            b'I' | b'i' | b'f' => take(4usize).parse(input),
-            b'D' => take(5usize).parse(input),
-            b'l' | b'L' | b'd' | b'T' => take(8usize).parse(input),
+        let parsed: Parsed<'_, _> = match letter {
+            b'V' => take(0)(input),
+            b't' | b'b' | b'B' => take(1)(input),
+            b's' | b'u' => take(2)(input),
+            b'I' | b'i' | b'f' => take(4)(input),
+            b'D' => take(5)(input),
+            b'l' | b'L' | b'd' | b'T' => take(8)(input),
             b'S' | b'x' | b'A' | b'F' => long_string(input),
             _ => return Err(DecodeError::Malformed("unknown field type")),
         };
