@@ -136,17 +136,13 @@ impl Message {
     /// The exchange that it was published to.
     #[must_use]
     pub fn exchange(&self) -> &str {
-        short_string_at(self.envelope(), 0)
+        envelope_parts(self.envelope()).0
     }
 
     /// The routing key that it was published with.
     #[must_use]
     pub fn routing_key(&self) -> &str {
-        let envelope = self.envelope();
-        short_string_at(
-            envelope,
-            1 + envelope.first().copied().unwrap_or(0) as usize,
-        )
+        envelope_parts(self.envelope()).1
     }
 
     /// Whether these messages use less than half of the blocks that they keep
@@ -329,11 +325,19 @@ impl Body<'_> {
 /// Blocks up to this size are not worth a copy.
 const SMALL_BLOCK_BYTES: usize = 1024;
 
-fn short_string_at(octets: &[u8], offset: usize) -> &str {
-    let Some((&length, rest)) = octets.get(offset..).and_then(<[u8]>::split_first) else {
-        return "";
+/// Exchange and routing key of an envelope; empty where it is malformed.
+#[must_use]
+pub fn envelope_parts(envelope: &[u8]) -> (&str, &str) {
+    let (exchange, rest) = short_string(envelope);
+    (exchange, short_string(rest).0)
+}
+
+fn short_string(octets: &[u8]) -> (&str, &[u8]) {
+    let Some((&length, rest)) = octets.split_first() else {
+        return ("", &[]);
     };
-    rest.get(..length as usize)
-        .and_then(|text| std::str::from_utf8(text).ok())
-        .unwrap_or("")
+    match rest.split_at_checked(length as usize) {
+        Some((text, rest)) => (std::str::from_utf8(text).unwrap_or_default(), rest),
+        None => ("", &[]),
+    }
 }

@@ -11,6 +11,8 @@ mod settings;
 pub use error::{BrokerError, Entity, ReplyText};
 pub use ids::{ConnectionId, ConsumerKey, DeliveryTag, Now, PublishSeqNo};
 pub use leveret_protocol::{FieldTable, FieldValue};
-pub use message::{Block, BlockBuilder, Body, Message};
+pub use message::{
+    BLOCK_BYTES, Block, BlockBuilder, Body, LARGE_BODY_BYTES, Message, envelope_parts,
+};
 pub use names::{ConsumerTag, ExchangeName, QueueName, UserName, VhostName};
 pub use settings::{Destination, ExchangeKind, ExchangeSettings, QueueSettings};
