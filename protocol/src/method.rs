@@ -21,6 +21,40 @@ pub trait EncodeMethod {
     }
 }
 
+/// The type of a method's field (AMQP 0-9-1 §4.2.5).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Domain {
+    /// One octet.
+    Octet,
+    /// Two octets.
+    Short,
+    /// Four octets.
+    Long,
+    /// Eight octets.
+    Longlong,
+    /// One bit, packed with the bits beside it.
+    Bit,
+    /// Up to 255 octets of UTF-8.
+    Shortstr,
+    /// Up to 4 GiB of octets.
+    Longstr,
+    /// A field table.
+    Table,
+}
+
+/// A row of the method table, for tools and tests that go through all of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MethodSpec {
+    /// Class id.
+    pub class_id: u16,
+    /// Method id within the class.
+    pub method_id: u16,
+    /// The specification's name, such as `queue.declare-ok`.
+    pub name: &'static str,
+    /// Names and types of the fields in the order of the wire.
+    pub fields: &'static [(&'static str, Domain)],
+}
+
 macro_rules! domain {
     ($lt:lifetime octet) => { u8 };
     ($lt:lifetime short) => { u16 };
@@ -30,6 +64,33 @@ macro_rules! domain {
     ($lt:lifetime shortstr) => { &$lt str };
     ($lt:lifetime longstr) => { &$lt [u8] };
     ($lt:lifetime table) => { FieldTable };
+}
+
+macro_rules! domain_value {
+    (octet) => {
+        Domain::Octet
+    };
+    (short) => {
+        Domain::Short
+    };
+    (long) => {
+        Domain::Long
+    };
+    (longlong) => {
+        Domain::Longlong
+    };
+    (bit) => {
+        Domain::Bit
+    };
+    (shortstr) => {
+        Domain::Shortstr
+    };
+    (longstr) => {
+        Domain::Longstr
+    };
+    (table) => {
+        Domain::Table
+    };
 }
 
 macro_rules! put {
@@ -112,6 +173,14 @@ macro_rules! methods {
         pub enum Method<'a> { $($name($name $(<$lt>)?),)* }
 
         impl<'a> Method<'a> {
+            /// Every method, by class and method id.
+            pub const TABLE: &'static [MethodSpec] = &[$(MethodSpec {
+                class_id: $class,
+                method_id: $id,
+                name: $spec,
+                fields: &[$((stringify!($field), domain_value!($domain)),)*],
+            },)*];
+
             /// Reads a method frame's payload.
             ///
             /// # Errors
@@ -148,10 +217,12 @@ macro_rules! methods {
         }
 
         impl EncodeMethod for Method<'_> {
+            #[inline]
             fn encode(&self, out: &mut Vec<u8>) {
                 match self { $(Self::$name(method) => method.encode(out),)* }
             }
 
+            #[inline]
             fn bytes_hint(&self) -> usize {
                 match self { $(Self::$name(method) => method.bytes_hint(),)* }
             }
