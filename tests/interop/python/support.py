@@ -1,6 +1,7 @@
 """What every test here stands on: a connection of its own, names of its own, waits with a deadline."""
 
 import os
+import signal
 import time
 import unittest
 import uuid
@@ -50,11 +51,18 @@ class BrokerTest(unittest.TestCase):
     """A connection and a channel for each test; durable things declared through it are deleted afterwards."""
 
     def setUp(self):
+        # pika waits for an answer without end; a broker that owes one fails this test, not the whole run.
+        signal.signal(signal.SIGALRM, self._too_long)
+        signal.alarm(2 * DEADLINE_SECONDS)
+        self.addCleanup(signal.alarm, 0)
         self.queues = []
         self.exchanges = []
         self.connection = self.connect()
         self.channel = self.connection.channel()
         self.addCleanup(self._delete_what_was_declared)
+
+    def _too_long(self, *_):
+        raise TimeoutError(f"{self.id()} took longer than {2 * DEADLINE_SECONDS} s")
 
     def _delete_what_was_declared(self):
         connection = connect()
