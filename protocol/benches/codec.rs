@@ -23,8 +23,22 @@ fn decode(criterion: &mut Criterion) {
         let (wire, messages) = read_buffer(body_bytes);
         group.throughput(Throughput::Elements(messages));
         group.bench_function(format!("publishes of {body_bytes} B"), |bencher| {
-            bencher.iter(|| read_publishes(black_box(&wire), &limits));
+            bencher.iter(|| {
+                read_publishes(black_box(&wire), &limits, |payload| {
+                    black_box(content::scan_publish(payload).expect("a publish"));
+                })
+            });
         });
+        group.bench_function(
+            format!("publishes of {body_bytes} B, as methods"),
+            |bencher| {
+                bencher.iter(|| {
+                    read_publishes(black_box(&wire), &limits, |payload| {
+                        black_box(Method::decode(payload, &limits).expect("a method"));
+                    })
+                });
+            },
+        );
         group.bench_function(format!("frames only, {body_bytes} B"), |bencher| {
             bencher.iter(|| count_frames(black_box(&wire), &limits));
         });
@@ -149,13 +163,12 @@ fn properties_and_tables(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn read_publishes(mut wire: &[u8], limits: &Limits) -> (usize, usize) {
+#[inline]
+fn read_publishes(mut wire: &[u8], limits: &Limits, method: impl Fn(&[u8])) -> (usize, usize) {
     let (mut persistent, mut body_bytes) = (0, 0);
     while let Some((frame, size)) = frame::decode(wire, limits.frame_max).expect("frames") {
         match frame.kind {
-            FrameKind::Method => {
-                black_box(Method::decode(frame.payload, limits).expect("a method"));
-            }
+            FrameKind::Method => method(frame.payload),
             FrameKind::Header => {
                 let header = ContentHeader::decode(frame.payload).expect("a header");
                 let scan = PropertyScan::new(header.properties).expect("properties");

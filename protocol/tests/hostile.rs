@@ -93,7 +93,7 @@ fn short_strings_hold_up_to_255_octets() {
     let limits = Limits::default();
     for (text, kept) in [
         (String::new(), 0),
-        ("x".repeat(1), 1),
+        ("x".to_owned(), 1),
         ("x".repeat(254), 254),
         ("x".repeat(255), 255),
         ("x".repeat(256), 255),
