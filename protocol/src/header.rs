@@ -9,7 +9,7 @@ use nom::Parser;
 
 use crate::table::{self, FieldTable};
 use crate::wire::{
-    Reader, Writer, be_u8, be_u16, be_u64, long_string, short_string, skip_short_string,
+    Reader, Writer, be_u8, be_u16, be_u64, checked_short_string, long_string, short_string,
 };
 use crate::{DecodeError, Limits};
 
@@ -325,7 +325,7 @@ impl<'a> Rest<'a> {
             13 => self.take(long_string).map(drop),
             12 | 11 => self.take(be_u8).map(drop),
             6 => self.take(be_u64).map(drop),
-            _ => self.take(skip_short_string),
+            _ => self.take(checked_short_string).map(drop),
         }
     }
 }

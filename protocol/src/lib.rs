@@ -8,7 +8,12 @@
 //! A reader loop looks like this: [`frame::decode`] takes whole frames off a
 //! buffer without copying, [`Method::decode`] reads a method frame's payload,
 //! [`ContentHeader::decode`] a header frame's. The fields borrow from the
-//! buffer; only field tables are owned.
+//! buffer; only field tables are owned. A client that keeps frames beyond the
+//! next read uses [`frame::take`]; [`content`] writes whole messages.
+//!
+//! A broker passes most of a message on as it came, so there is a way to look
+//! at each part in place: [`content::scan_publish`], [`PropertyScan`],
+//! [`table::find`], [`table::validate`], and [`header`] to change one property.
 //!
 //! ```
 //! use leveret_protocol::{Limits, Method, frame, method::ChannelOpen};

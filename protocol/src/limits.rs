@@ -2,6 +2,10 @@
 
 /// Bounds on what is decoded. Every length a peer sends is checked against
 /// these, or against the bytes that are really there, before it is believed.
+///
+/// A decoded table takes up to 32 times its octets in memory (an array of
+/// voids does), so `frame_max` and `table_entries_max` bound what one method
+/// can take: 4 MiB by default.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// Largest frame in octets, its 8 octets of envelope included.

@@ -15,6 +15,7 @@ use crate::wire::{
 };
 use crate::{DecodeError, Limits};
 
+use raw::Octets;
 pub use raw::{Entries, Items, RawValue, entries, find, validate};
 
 /// One value of a field table. The comment gives the type letter on the wire.
@@ -226,7 +227,7 @@ fn decode_entries(
     entries_left: &mut u32,
 ) -> Result<FieldTable, DecodeError> {
     let depth_left = deeper(depth_left)?;
-    let mut table = Vec::with_capacity(count(entries(input), entries_left)?);
+    let mut table = Vec::with_capacity(count(Octets(input), entries_left)?);
     for entry in entries(input) {
         let (name, value) = entry?;
         table.push((SmolStr::new(name), FieldValue::Void));

@@ -54,13 +54,14 @@ pub(crate) fn short_string(input: &[u8]) -> Parsed<'_, &str> {
     Ok((rest, text))
 }
 
-/// A `shortstr` that is only checked: cheaper, as most are ASCII.
+/// A `shortstr` that is checked and stays octets: most are ASCII, and finding
+/// that out is cheaper than making a `str`.
 #[inline]
-pub(crate) fn skip_short_string(input: &[u8]) -> Parsed<'_, ()> {
+pub(crate) fn checked_short_string(input: &[u8]) -> Parsed<'_, &[u8]> {
     let (input, length) = be_u8(input)?;
     let (rest, octets) = take(length.into())(input)?;
     if octets.is_ascii() || std::str::from_utf8(octets).is_ok() {
-        Ok((rest, ()))
+        Ok((rest, octets))
     } else {
         Err(CUT_OFF)
     }

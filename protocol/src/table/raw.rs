@@ -6,7 +6,7 @@
 //! nested one is looked at when it is decoded or validated.
 
 use super::{FieldValue, deeper, spend};
-use crate::wire::{Parsed, be_u8, long_string, short_string, take};
+use crate::wire::{be_u8, checked_short_string, long_string, short_string, take};
 use crate::{DecodeError, Limits};
 
 /// A table's entries in order; `input` is what follows the table's length.
@@ -23,9 +23,9 @@ pub fn entries(input: &[u8]) -> Entries<'_> {
 /// # Errors
 /// 502 if the entries up to there are malformed or the value exceeds the limits.
 pub fn find(input: &[u8], name: &str, limits: &Limits) -> Result<Option<FieldValue>, DecodeError> {
-    for entry in entries(input) {
+    for entry in Octets(input) {
         let (key, value) = entry?;
-        if key == name {
+        if key == name.as_bytes() {
             return value.decode(limits).map(Some);
         }
     }
@@ -63,9 +63,30 @@ impl<'a> Iterator for Entries<'a> {
         }
         let input = std::mem::take(&mut self.0);
         let Ok((input, name)) = short_string(input) else {
-            return Some(Err(DecodeError::Malformed(
-                "field name cut off or not UTF-8",
-            )));
+            return Some(Err(NAME_MALFORMED));
+        };
+        Some(RawValue::read(input).map(|(rest, value)| {
+            self.0 = rest;
+            (name, value)
+        }))
+    }
+}
+
+/// As [`Entries`], for those that need no `str` of the names: they are checked
+/// all the same, but that is cheaper.
+pub(super) struct Octets<'a>(pub(super) &'a [u8]);
+
+impl<'a> Iterator for Octets<'a> {
+    type Item = Result<(&'a [u8], RawValue<'a>), DecodeError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let input = std::mem::take(&mut self.0);
+        let Ok((input, name)) = checked_short_string(input) else {
+            return Some(Err(NAME_MALFORMED));
         };
         Some(RawValue::read(input).map(|(rest, value)| {
             self.0 = rest;
@@ -162,17 +183,12 @@ impl<'a> RawValue<'a> {
     fn read(input: &'a [u8]) -> Result<(&'a [u8], Self), DecodeError> {
         let cut_off = |_: nom::Err<()>| DecodeError::Malformed("field value cut off");
         let (input, letter) = be_u8(input).map_err(cut_off)?;
-        let parsed: Parsed<'_, _> = match letter {
-            b'V' => take(0)(input),
-            b't' | b'b' | b'B' => take(1)(input),
-            b's' | b'u' => take(2)(input),
-            b'I' | b'i' | b'f' => take(4)(input),
-            b'D' => take(5)(input),
-            b'l' | b'L' | b'd' | b'T' => take(8)(input),
-            b'S' | b'x' | b'A' | b'F' => long_string(input),
-            _ => return Err(DecodeError::Malformed("unknown field type")),
-        };
-        let (rest, octets) = parsed.map_err(cut_off)?;
+        let (rest, octets) = match WIDTHS[usize::from(letter)] {
+            UNKNOWN => return Err(DecodeError::Malformed("unknown field type")),
+            COUNTED => long_string(input),
+            width => take(width.into())(input),
+        }
+        .map_err(cut_off)?;
         Ok((rest, Self { letter, octets }))
     }
 }
@@ -183,7 +199,7 @@ fn validate_entries(
     entries_left: &mut u32,
 ) -> Result<(), DecodeError> {
     let depth_left = deeper(depth_left)?;
-    for entry in entries(input) {
+    for entry in Octets(input) {
         validate_value(entry?.1, depth_left, entries_left)?;
     }
     Ok(())
@@ -207,3 +223,43 @@ fn validate_value(
         _ => Ok(()),
     }
 }
+
+const NAME_MALFORMED: DecodeError = DecodeError::Malformed("field name cut off or not UTF-8");
+
+/// Octets of a value by its type letter. A table, because a jump for each type
+/// is mispredicted about as often as types change.
+const WIDTHS: [u8; 256] = {
+    let mut widths = [UNKNOWN; 256];
+    let mut index = 0;
+    while index < TYPES.len() {
+        let (letter, width) = TYPES[index];
+        widths[letter as usize] = width;
+        index += 1;
+    }
+    widths
+};
+
+const TYPES: [(u8, u8); 18] = [
+    (b'V', 0),
+    (b't', 1),
+    (b'b', 1),
+    (b'B', 1),
+    (b's', 2),
+    (b'u', 2),
+    (b'I', 4),
+    (b'i', 4),
+    (b'f', 4),
+    (b'D', 5),
+    (b'l', 8),
+    (b'L', 8),
+    (b'd', 8),
+    (b'T', 8),
+    (b'S', COUNTED),
+    (b'x', COUNTED),
+    (b'A', COUNTED),
+    (b'F', COUNTED),
+];
+
+/// Four octets of length are in front.
+const COUNTED: u8 = 0xFE;
+const UNKNOWN: u8 = 0xFF;
