@@ -1,0 +1,17 @@
+//! AMQP 0-9-1 as clients written for RabbitMQ see it, over a real socket.
+//!
+//! `LEVERET_TEST_ADDR=host:port cargo test --test spec` runs the same tests
+//! against any broker; without it they start one in this process. A test that
+//! begins with `leveret_only!` shows where Leveret promises other than RabbitMQ.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bindings;
+mod channels;
+mod confirms;
+mod exchanges;
+mod frames;
+mod handshake;
+mod heartbeats;
+mod queues;

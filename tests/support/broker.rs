@@ -1,0 +1,41 @@
+//! The broker under test: the one at `LEVERET_TEST_ADDR`, or one started in
+//! this process.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Where the broker under test listens; the same for all tests of a binary.
+pub fn broker() -> SocketAddr {
+    static BROKER: OnceLock<SocketAddr> = OnceLock::new();
+    *BROKER.get_or_init(|| match std::env::var("LEVERET_TEST_ADDR") {
+        Ok(address) => address
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut found| found.next())
+            .unwrap_or_else(|| panic!("LEVERET_TEST_ADDR is no address: {address:?}")),
+        Err(_) => leveret_with(""),
+    })
+}
+
+/// Starts a Leveret in this process with the given TOML on an ephemeral port.
+/// It lives as long as the process.
+pub fn leveret_with(_toml: &str) -> SocketAddr {
+    panic!("set LEVERET_TEST_ADDR");
+}
+
+/// A name that no other test and no other run uses. Leaked, so that it fits
+/// into any method without ceremony.
+pub fn unique(name: &str) -> &'static str {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let since_1970 = std::time::UNIX_EPOCH
+        .elapsed()
+        .expect("the clock is past 1970");
+    leak(format!("{name}-{}-{count}", since_1970.as_micros()))
+}
+
+/// A text that lives as long as the process.
+pub fn leak(text: String) -> &'static str {
+    Box::leak(text.into_boxed_str())
+}
