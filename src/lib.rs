@@ -10,11 +10,12 @@ pub mod queue;
 pub mod routing;
 pub mod session;
 
+pub mod config;
+pub mod topology;
+
 pub mod broker;
 
 pub mod gateway;
 
 pub mod cli;
-pub mod config;
 pub mod telemetry;
-pub mod topology;
