@@ -7,7 +7,7 @@
 
 use nom::Parser;
 
-use crate::table::{self, FieldTable};
+use crate::table::{self, FieldTable, FieldValue};
 use crate::wire::{
     Reader, Writer, be_u8, be_u16, be_u64, checked_short_string, long_string, short_string,
 };
@@ -166,6 +166,17 @@ impl<'a> PropertyScan<'a> {
     #[must_use]
     pub fn persistent(&self) -> bool {
         self.delivery_mode == Some(2)
+    }
+
+    /// The first value of that name in the headers; see [`table::find`].
+    ///
+    /// # Errors
+    /// 502 if the headers up to there are malformed or exceed the limits.
+    pub fn header(&self, name: &str, limits: &Limits) -> Result<Option<FieldValue>, DecodeError> {
+        match self.headers {
+            Some(entries) => table::find(entries, name, limits),
+            None => Ok(None),
+        }
     }
 
     fn walk(properties: &'a [u8]) -> Result<Self, DecodeError> {

@@ -251,3 +251,26 @@ impl<'a> Writer<'a> {
         self.bits_used += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_eight_bits_take_another_octet() {
+        let bits: Vec<bool> = (0..20).map(|index| index % 3 == 0).collect();
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out);
+        bits.iter().for_each(|bit| writer.bit(*bit));
+        // Another type ends a run of bits; the next run starts a new octet.
+        writer.octet(7);
+        writer.bit(true);
+        assert_eq!(out, [0b0100_1001, 0b1001_0010, 0b0000_0100, 7, 1]);
+
+        let mut reader = Reader::new(&out, &Limits::default());
+        let read: Result<Vec<bool>, _> = (0..20).map(|_| reader.bit()).collect();
+        assert_eq!(read, Ok(bits));
+        assert_eq!((reader.octet(), reader.bit()), (Ok(7), Ok(true)));
+        assert_eq!(reader.finish(), Ok(()));
+    }
+}

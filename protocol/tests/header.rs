@@ -1,6 +1,6 @@
 //! Content headers: what rewriting one property does to the rest.
 
-use leveret_protocol::{FieldTable, Properties, PropertyScan, header};
+use leveret_protocol::{FieldTable, FieldValue, Limits, Properties, PropertyScan, header};
 
 fn with(change: impl FnOnce(&mut Properties)) -> Vec<u8> {
     let mut properties = Properties {
@@ -103,4 +103,17 @@ fn rewriting_a_malformed_list_leaves_the_buffer_alone() {
     let mut out = vec![1];
     assert!(header::without_header(&damaged, "BCC", &mut out).is_err());
     assert_eq!(out, [1]);
+}
+
+#[test]
+fn one_header_is_looked_up_in_place() {
+    let limits = Limits::default();
+    let headers = FieldTable::from_iter([("x", 1i64), ("y", 2), ("x", 3)]);
+    let list = with(|properties| properties.headers = Some(headers));
+    let scan = PropertyScan::new(&list).expect("properties");
+    for (name, value) in [("x", Some(1)), ("y", Some(2)), ("z", None)] {
+        assert_eq!(scan.header(name, &limits), Ok(value.map(FieldValue::I64)));
+    }
+    let none = PropertyScan::new(&[0, 0]).expect("properties");
+    assert_eq!(none.header("x", &limits), Ok(None));
 }
