@@ -1,62 +1,30 @@
 //! The queue state machine: what happens to messages between publish and settle.
 //!
 //! A queue is deterministic: it reads no clock and draws no random number, and
-//! what it decides comes out as values. Its host ([`crate::broker`]) calls a
-//! command, then [`Queue::deliver`] until that has nothing more to hand out,
-//! and carries out the effects.
+//! what it decides comes out as values. Its host ([`crate::broker`]) gives it
+//! commands, which are the methods of [`Queue`], then calls [`Queue::deliver`]
+//! until that has nothing more to hand out, and carries out what they answer.
+//!
+//! ```text
+//! publish ──▶ ready ──deliver, get──▶ unsettled ──ack, discard──▶ gone
+//!               ▲                         │
+//!               └────────requeue──────────┘     to its original position
+//! ```
+//!
+//! One file per queue type (so far [`Queue`], the classic one), built of parts
+//! that own their fields: the ready log, the unsettled messages, the consumers
+//! with their rotation and credit.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+mod classic;
+mod consumers;
+mod credit;
+mod effects;
+mod ready;
+mod rotation;
+mod unsettled;
 
-use crate::model::{ConsumerKey, FieldTable, Message, Now, QueueSettings};
-
-/// Which of a queue's consumers; valid until it is cancelled.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct ConsumerSlot(pub u32);
-
-/// Which of a queue's unsettled messages; valid until it is settled, which
-/// whoever holds it does exactly once.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct UnsettledSlot(pub u32);
-
-/// What a consumer asked for.
-#[derive(Clone, Debug)]
-pub struct ConsumerSpec {
-    /// Who it is.
-    pub key: ConsumerKey,
-    /// Whether deliveries count as settled at once.
-    pub no_ack: bool,
-    /// Whether it wants the queue for itself.
-    pub exclusive: bool,
-    /// `x-priority`: higher ones are served first.
-    pub priority: i32,
-    /// Deliveries that it may hold unsettled; `None` is unlimited.
-    pub prefetch: Option<u32>,
-    /// The limit that it shares with the other consumers of its channel.
-    pub channel_credit: Option<Arc<ChannelCredit>>,
-    /// The arguments as given, for listings.
-    pub arguments: Arc<FieldTable>,
-}
-
-/// A limit shared by all consumers of one channel (`basic.qos` with `global`),
-/// whatever queues they read. Created with each channel, so that the limit can
-/// be set, changed and lifted while consumers run.
-#[derive(Debug, Default)]
-pub struct ChannelCredit {
-    /// 0 is unlimited.
-    limit: AtomicU32,
-    held: AtomicU32,
-}
-
-/// One message handed out.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// To whom.
-    pub consumer: ConsumerSlot,
-    /// What to settle it by; `None` if the consumer does not ack.
-    pub unsettled: Option<UnsettledSlot>,
-    /// What.
-    pub message: Message,
-    /// Whether a client may have seen it before.
-    pub redelivered: bool,
-}
+pub use classic::Queue;
+pub use consumers::{ConsumerSlot, ConsumerSpec};
+pub use credit::ChannelCredit;
+pub use effects::{Cancelled, ConsumeRefused, Counts, Delivery, Got, Outcome};
+pub use unsettled::UnsettledSlot;

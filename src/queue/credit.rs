@@ -1,0 +1,90 @@
+//! The limit that `basic.qos` with `global` sets: one for all consumers of a
+//! channel, whatever queues they read. Queues run in parallel, so the count is
+//! atomic; a queue that finds nothing left skips the consumer, and whoever
+//! gives credit back resumes the channel's consumers afterwards.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A limit shared by all consumers of one channel (`basic.qos` with `global`),
+/// whatever queues they read. Created with each channel, so that the limit can
+/// be set, changed and lifted while consumers run.
+///
+/// Deliveries count while there is no limit too: one that is set later holds
+/// for what is out already. `basic.get` and consumers without ack do not count.
+#[derive(Debug, Default)]
+pub struct ChannelCredit {
+    /// 0 is unlimited.
+    limit: AtomicU32,
+    held: AtomicU32,
+}
+
+// Relaxed is enough: the numbers guard no other memory, and a consumer that was
+// skipped is resumed under its queue's lock, which orders the two.
+impl ChannelCredit {
+    /// Deliveries that the channel's consumers may hold together; 0 is unlimited.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets the limit; 0 lifts it. Where more is held already, nothing is
+    /// delivered until it has fallen below. The channel's consumers are to be
+    /// resumed afterwards.
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Deliveries that are held.
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Takes credit for one delivery; false if there is none.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        let limit = self.limit();
+        if limit == 0 {
+            self.held.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        self.held
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                (held < limit).then_some(held + 1)
+            })
+            .is_ok()
+    }
+
+    /// Gives back the credit of `count` deliveries.
+    pub fn give_back(&self, count: u32) {
+        let held = self.held.fetch_sub(count, Ordering::Relaxed);
+        debug_assert!(held >= count, "credit was given back that nobody took");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_limit_is_taken() {
+        let credit = ChannelCredit::default();
+        credit.set_limit(2);
+        assert!(credit.take());
+        assert!(credit.take());
+        assert!(!credit.take());
+        credit.give_back(1);
+        assert!(credit.take());
+    }
+
+    #[test]
+    fn a_limit_set_later_counts_what_is_out() {
+        let credit = ChannelCredit::default();
+        assert!((0..5).all(|_| credit.take()), "0 is unlimited");
+        credit.set_limit(5);
+        assert!(!credit.take());
+        credit.set_limit(0);
+        assert!(credit.take());
+        assert_eq!(credit.held(), 6);
+    }
+}

@@ -1,0 +1,83 @@
+//! What a queue is told and what it answers.
+
+use super::{ConsumerSlot, UnsettledSlot};
+use crate::model::{ConsumerKey, Message};
+
+/// One message handed out.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// To whom.
+    pub consumer: ConsumerSlot,
+    /// What to settle it by; `None` if the consumer does not ack.
+    pub unsettled: Option<UnsettledSlot>,
+    /// What.
+    pub message: Message,
+    /// Whether a client may have seen it before.
+    pub redelivered: bool,
+}
+
+/// The answer to a `basic.get` that found a message.
+#[derive(Clone, Debug)]
+pub struct Got {
+    /// What.
+    pub message: Message,
+    /// What to settle it by; `None` if it was asked for without ack.
+    pub unsettled: Option<UnsettledSlot>,
+    /// Whether a client may have seen it before.
+    pub redelivered: bool,
+    /// Ready messages that are left.
+    pub ready_left: u64,
+}
+
+/// What becomes of an unsettled message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The consumer is done with it.
+    Ack,
+    /// The consumer does not want it and nobody shall have it: `basic.reject`
+    /// or `basic.nack` without `requeue`.
+    Discard,
+    /// Back to its original position.
+    Requeue {
+        /// Whether a client may have seen it. Otherwise, as when it waited in
+        /// an outbox that was closed, it keeps the flag that it had.
+        redelivered: bool,
+    },
+}
+
+/// Why a consumer is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConsumeRefused {
+    /// It wants the queue for itself and there are others, or another one has
+    /// it for itself.
+    ExclusiveUse,
+}
+
+/// A consumer that has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cancelled {
+    /// Who it was.
+    pub key: ConsumerKey,
+    /// Whether the queue goes with it: it was the last consumer of an
+    /// `auto_delete` queue.
+    pub delete_queue: bool,
+}
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Messages waiting.
+    pub ready: u64,
+    /// Octets of those, as stored.
+    pub ready_bytes: u64,
+    /// Messages handed out and not settled.
+    pub unsettled: u64,
+    /// Consumers, parked ones included.
+    pub consumers: u32,
+    /// Messages ever taken in.
+    pub enqueued: u64,
+    /// Messages that left by an ack, a discard or a delivery that needs none.
+    pub settled: u64,
+    /// Messages that left by a purge.
+    pub purged: u64,
+}
