@@ -252,10 +252,15 @@ impl Client {
         )
     }
 
-    /// Starts a consumer with any fields; its tag.
+    /// Starts a consumer with any fields; its tag. Deliveries of the channel's
+    /// other consumers stay for later.
     #[track_caller]
     pub fn consume_with(&mut self, channel: u16, consume: &BasicConsume<'_>) -> &'static str {
-        matched!(self.call(channel, consume), Method::BasicConsumeOk(ok) => ok.consumer_tag)
+        self.send(channel, consume);
+        let answer = self.next_where(channel, |method| {
+            matches!(method, Method::BasicConsumeOk(_) | Method::ChannelClose(_))
+        });
+        matched!(answer.method, Method::BasicConsumeOk(ok) => ok.consumer_tag)
     }
 
     /// Ends a consumer. Deliveries that cross the request are dropped.
