@@ -1,0 +1,428 @@
+//! What a run found out, as figures: for people as text, for scripts as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::args::ExchangeKind;
+use super::consumer::ConsumerOutcome;
+use super::latency::{Latencies, LatencyFigures};
+use super::producer::ProducerOutcome;
+use super::run::{Findings, Totals};
+use super::scenario::{Direction, Length, Scenario, Settling};
+use super::sequence::{StreamCheck, StreamVerdict};
+
+/// The result of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Nothing was lost, duplicated or reordered, and no connection broke.
+    pub passed: bool,
+    broker: Broker,
+    parameters: Parameters,
+    /// Length of the measured window, or of the whole run where a count was given.
+    measured_seconds: f64,
+    published: Flow,
+    confirmed: Option<Flow>,
+    consumed: Flow,
+    /// From due time to receipt.
+    latency: Option<LatencyFigures>,
+    /// From due time to confirm.
+    confirm_latency: Option<LatencyFigures>,
+    /// From due time to when the producer really got to it: the tool's own error, and the
+    /// broker's back-pressure.
+    lateness: Option<LatencyFigures>,
+    checks: Checks,
+    blocked: Blocked,
+    /// Messages left in the queues by `--publish-only`.
+    ready_after: Option<u64>,
+    /// What the load itself cost.
+    tool: Tool,
+    errors: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Broker {
+    product: String,
+    version: String,
+    uri: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Parameters {
+    direction: &'static str,
+    producers: u16,
+    consumers: u16,
+    queues: u16,
+    size: usize,
+    confirm: u32,
+    auto_ack: bool,
+    prefetch: Option<u16>,
+    ack_every: Option<u16>,
+    rate: Option<u64>,
+    persistent: bool,
+    durable: bool,
+    exchange: ExchangeKind,
+    bindings: u32,
+    fan: u64,
+    count: Option<u64>,
+    warmup_seconds: Option<f64>,
+    duration_seconds: Option<f64>,
+    drain_timeout_seconds: f64,
+}
+
+/// Messages of the whole run, and their rate while it was measured.
+#[derive(Clone, Debug, Serialize)]
+struct Flow {
+    messages: u64,
+    per_second: f64,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Checks {
+    lost: u64,
+    duplicated: u64,
+    redelivered: u64,
+    reordered: u64,
+    /// Messages refused with a nack; they do not count as lost.
+    nacked: u64,
+    /// Deliveries that no producer of this run sent, or with a damaged length.
+    foreign: u64,
+    /// Nothing moved any more before all had arrived.
+    stalled: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Blocked {
+    count: u64,
+    seconds: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Tool {
+    cpu_seconds: f64,
+    /// Per message published or consumed.
+    cpu_ns_per_message: f64,
+}
+
+impl Report {
+    /// Puts the findings together.
+    pub fn new(scenario: &Scenario, mut findings: Findings) -> Self {
+        let checks = check(scenario, &mut findings);
+        let (from, to) = findings.window.unwrap_or_else(|| {
+            whole_run(&findings.producers, &findings.consumers, findings.totals)
+        });
+        let seconds = to.at_ns.saturating_sub(from.at_ns) as f64 / 1e9;
+        let totals = findings.totals;
+        let flow = |messages: u64, moved: u64| Flow {
+            messages,
+            per_second: match seconds > 0.0 {
+                true => moved as f64 / seconds,
+                false => 0.0,
+            },
+        };
+        let merged = |parts: &mut dyn Iterator<Item = &Latencies>| {
+            let mut all = Latencies::new();
+            parts.for_each(|part| all.merge(part));
+            all.figures()
+        };
+        let (producers, consumers) = (&findings.producers, &findings.consumers);
+        let handled = totals.published + totals.consumed;
+        let errors: Vec<String> = (producers.iter().filter_map(|one| one.error.as_ref()))
+            .chain(consumers.iter().filter_map(|one| one.error.as_ref()))
+            .map(ToString::to_string)
+            .collect();
+        let cpu_seconds = findings.cpu.as_secs_f64();
+        Self {
+            passed: checks.passed() && errors.is_empty(),
+            parameters: Parameters::of(scenario),
+            measured_seconds: seconds,
+            published: flow(totals.published, to.published - from.published),
+            confirmed: (scenario.confirm_window > 0)
+                .then(|| flow(totals.confirmed, to.confirmed - from.confirmed)),
+            consumed: flow(totals.consumed, to.consumed - from.consumed),
+            latency: merged(&mut consumers.iter().map(|one| &one.latencies)),
+            confirm_latency: merged(&mut producers.iter().map(|one| &one.confirm_latencies)),
+            lateness: merged(&mut producers.iter().map(|one| &one.lateness)),
+            checks,
+            blocked: Blocked {
+                count: producers.iter().map(|one| one.blocked_count).sum(),
+                seconds: producers.iter().map(|one| one.blocked_ns).sum::<u64>() as f64 / 1e9,
+            },
+            ready_after: findings.ready_after,
+            tool: Tool {
+                cpu_seconds,
+                cpu_ns_per_message: cpu_seconds * 1e9 / handled.max(1) as f64,
+            },
+            errors,
+            broker: Broker {
+                product: findings.broker.0,
+                version: findings.broker.1,
+                uri: scenario.uri.public(),
+            },
+        }
+    }
+}
+
+impl Checks {
+    fn passed(&self) -> bool {
+        let wrong = self.lost + self.duplicated + self.reordered + self.foreign;
+        wrong == 0 && !self.stalled
+    }
+}
+
+impl Parameters {
+    fn of(scenario: &Scenario) -> Self {
+        let (prefetch, ack_every) = match scenario.settling {
+            Settling::AutoAck => (None, None),
+            Settling::Acks { prefetch, every } => (Some(prefetch), Some(every)),
+        };
+        let (count, warmup, measured) = match scenario.length {
+            Length::Count(count) => (Some(count), None, None),
+            Length::Time { warmup, measured } => (None, Some(warmup), Some(measured)),
+            Length::Backlog => (None, None, None),
+        };
+        Self {
+            direction: match scenario.direction {
+                Direction::Both => "both",
+                Direction::PublishOnly => "publish-only",
+                Direction::ConsumeOnly => "consume-only",
+            },
+            producers: scenario.producers,
+            consumers: scenario.consumers,
+            queues: scenario.queues,
+            size: scenario.body_bytes,
+            confirm: scenario.confirm_window,
+            auto_ack: scenario.settling == Settling::AutoAck,
+            prefetch,
+            ack_every,
+            rate: scenario.rate,
+            persistent: scenario.persistent,
+            durable: scenario.durable,
+            exchange: scenario.exchange,
+            bindings: scenario.bindings,
+            fan: scenario.fan(),
+            count,
+            warmup_seconds: warmup.map(|warmup| warmup.as_secs_f64()),
+            duration_seconds: measured.map(|measured| measured.as_secs_f64()),
+            drain_timeout_seconds: scenario.drain_timeout.as_secs_f64(),
+        }
+    }
+}
+
+/// Puts together what the consumers saw of each stream and holds it against what was sent.
+fn check(scenario: &Scenario, findings: &mut Findings) -> Checks {
+    let mut streams: BTreeMap<(usize, usize), Vec<StreamCheck>> = BTreeMap::new();
+    for consumer in &mut findings.consumers {
+        for (queue, of_queue) in std::mem::take(&mut consumer.streams)
+            .into_iter()
+            .enumerate()
+        {
+            for (producer, part) in of_queue.into_iter().enumerate() {
+                streams.entry((queue, producer)).or_default().push(part);
+            }
+        }
+    }
+    let mut checks = Checks {
+        nacked: findings.producers.iter().map(|one| one.nacked).sum(),
+        foreign: findings.consumers.iter().map(|one| one.foreign).sum(),
+        stalled: findings.stalled,
+        ..Checks::default()
+    };
+    let mut arrived = 0;
+    for (_, parts) in streams {
+        let verdict = StreamVerdict::of(parts);
+        arrived += verdict.arrived;
+        checks.duplicated += verdict.duplicated;
+        checks.redelivered += verdict.redelivered;
+        checks.reordered += verdict.reordered;
+        if scenario.direction == Direction::ConsumeOnly {
+            checks.lost += verdict.missing;
+        }
+    }
+    let fan = scenario.fan();
+    let expected = match (scenario.direction, findings.ready_after) {
+        (Direction::ConsumeOnly, _) => findings.ready_before,
+        (_, Some(ready)) => {
+            arrived = ready;
+            findings.totals.published * fan
+        }
+        (_, None) => findings.totals.published * fan,
+    };
+    let missing = expected.saturating_sub(arrived);
+    checks.lost += missing.saturating_sub(checks.nacked * fan);
+    checks
+}
+
+/// The window of a run that is measured as a whole: from its first publish, or where nobody
+/// publishes its first delivery, to the last thing that happened.
+fn whole_run(
+    producers: &[ProducerOutcome],
+    consumers: &[ConsumerOutcome],
+    totals: Totals,
+) -> (Totals, Totals) {
+    let published = producers.iter().filter_map(|one| one.first_ns).min();
+    let first = published.or_else(|| consumers.iter().filter_map(|one| one.first_ns).min());
+    let last = (producers.iter().map(|one| one.last_ns))
+        .chain(consumers.iter().map(|one| one.last_ns))
+        .max();
+    let from = Totals {
+        at_ns: first.unwrap_or(0),
+        ..Totals::default()
+    };
+    let to = Totals {
+        at_ns: last.unwrap_or(0),
+        ..totals
+    };
+    (from, to)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row =
+            |f: &mut fmt::Formatter<'_>, name: &str, text: String| writeln!(f, "{name:<12}{text}");
+        let Broker {
+            product,
+            version,
+            uri,
+        } = &self.broker;
+        row(f, "broker", format!("{product} {version} at {uri}"))?;
+        row(f, "scenario", self.parameters.to_string())?;
+        row(f, "measured", format!("{:.3} s", self.measured_seconds))?;
+        row(f, "published", self.published.to_string())?;
+        if let Some(confirmed) = &self.confirmed {
+            row(f, "confirmed", confirmed.to_string())?;
+        }
+        row(f, "consumed", self.consumed.to_string())?;
+        for (name, latency) in [
+            ("latency", &self.latency),
+            ("confirm", &self.confirm_latency),
+            ("lateness", &self.lateness),
+        ] {
+            if let Some(latency) = latency {
+                row(f, name, latency.to_string())?;
+            }
+        }
+        if let Some(ready) = self.ready_after {
+            row(f, "left", format!("{ready} messages in the queues"))?;
+        }
+        if self.blocked.count > 0 {
+            let Blocked { count, seconds } = &self.blocked;
+            row(f, "blocked", format!("{count} times, {seconds:.3} s"))?;
+        }
+        row(f, "checks", self.checks.to_string())?;
+        let Tool {
+            cpu_seconds,
+            cpu_ns_per_message,
+        } = &self.tool;
+        let cost = format!("{cpu_seconds:.3} s of CPU, {cpu_ns_per_message:.0} ns per message");
+        row(f, "this tool", cost)?;
+        for error in &self.errors {
+            row(f, "error", error.clone())?;
+        }
+        row(
+            f,
+            "result",
+            if self.passed { "passed" } else { "FAILED" }.to_owned(),
+        )
+    }
+}
+
+impl fmt::Display for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            producers,
+            queues,
+            consumers,
+            size,
+            ..
+        } = self;
+        write!(f, "{producers} to {queues} to {consumers}, {size} B")?;
+        match self.exchange {
+            ExchangeKind::Default => {}
+            exchange => write!(f, ", {} exchange", exchange.name())?,
+        }
+        if self.bindings > 0 {
+            write!(f, ", {} bindings", self.bindings)?;
+        }
+        match (self.prefetch, self.ack_every) {
+            _ if self.consumers == 0 => {}
+            (Some(prefetch), Some(1)) => write!(f, ", acks, prefetch {prefetch}")?,
+            (Some(prefetch), Some(every)) => {
+                write!(f, ", an ack per {every}, prefetch {prefetch}")?;
+            }
+            _ => f.write_str(", auto-ack")?,
+        }
+        if self.confirm > 0 {
+            write!(f, ", confirms within {}", self.confirm)?;
+        }
+        if let Some(rate) = self.rate {
+            write!(f, ", {rate}/s")?;
+        }
+        let words = [
+            (self.persistent, ", persistent"),
+            (self.durable, ", durable"),
+            (self.direction != "both", ", "),
+            (self.direction != "both", self.direction),
+        ];
+        words
+            .iter()
+            .filter(|(said, _)| *said)
+            .try_for_each(|(_, word)| f.write_str(word))
+    }
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            messages,
+            per_second,
+        } = self;
+        write!(f, "{per_second:.0} per second ({messages} in all)")
+    }
+}
+
+impl fmt::Display for LatencyFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "p50 {}  p99 {}  p99.9 {}  max {}",
+            Time(self.p50_us),
+            Time(self.p99_us),
+            Time(self.p99_9_us),
+            Time(self.max_us)
+        )
+    }
+}
+
+impl fmt::Display for Checks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "lost {}  duplicated {}  redelivered {}  reordered {}",
+            self.lost, self.duplicated, self.redelivered, self.reordered
+        )?;
+        for (count, name) in [(self.nacked, "nacked"), (self.foreign, "foreign")] {
+            if count > 0 {
+                write!(f, "  {name} {count}")?;
+            }
+        }
+        match self.stalled {
+            true => f.write_str("  (stalled)"),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Microseconds in the unit that reads best.
+struct Time(f64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            us if us < 1_000.0 => write!(f, "{us:.0} µs"),
+            us if us < 1_000_000.0 => write!(f, "{:.2} ms", us / 1e3),
+            us => write!(f, "{:.2} s", us / 1e6),
+        }
+    }
+}

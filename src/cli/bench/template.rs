@@ -1,0 +1,148 @@
+//! Publishes as frames that were encoded before the run, so that a message costs two copies
+//! and a stamp.
+//!
+//! ```text
+//! head, one per route:  method frame │ header frame
+//! tail, shared:         body frame(s), the stamp behind the first one's seven octets
+//! ```
+
+use leveret_protocol::method::BasicPublish;
+use leveret_protocol::{content, frame};
+
+use super::scenario::{Route, Scenario};
+use super::stamp::STAMP_BYTES;
+
+/// What a producer sends, over and over.
+#[derive(Debug)]
+pub struct Template {
+    heads: Vec<u8>,
+    /// Where in `heads` each route's head ends, and the route's lane.
+    routes: Vec<(usize, u16)>,
+    tail: Vec<u8>,
+    /// The route of the next message, and where its head starts.
+    next: usize,
+    next_start: usize,
+}
+
+impl Template {
+    /// Encodes a message for each route.
+    pub fn new(scenario: &Scenario, routes: &[Route], frame_max: u32) -> Self {
+        let body = vec![b'.'; scenario.body_bytes];
+        let tail_bytes = content::body_frames(body.len(), frame_max).wire_bytes();
+        let mut template = Self {
+            heads: Vec::new(),
+            routes: Vec::with_capacity(routes.len()),
+            tail: Vec::new(),
+            next: 0,
+            next_start: 0,
+        };
+        let mut message = Vec::new();
+        for route in routes {
+            message.clear();
+            let publish = BasicPublish {
+                exchange: scenario.exchange_name(),
+                routing_key: &route.key,
+                ..BasicPublish::default()
+            };
+            let properties = scenario.properties(route);
+            content::encode(&mut message, 1, &publish, &properties, &body, frame_max);
+            let (head, tail) = message.split_at(message.len() - tail_bytes);
+            template.heads.extend_from_slice(head);
+            template.routes.push((template.heads.len(), route.lane));
+            if template.tail.is_empty() {
+                template.tail.extend_from_slice(tail);
+            }
+        }
+        template
+    }
+
+    /// The lane of the message that comes next.
+    #[inline]
+    pub fn next_lane(&self) -> u16 {
+        self.routes.get(self.next).map_or(0, |&(_, lane)| lane)
+    }
+
+    /// Appends the message that comes next.
+    #[inline]
+    pub fn append(&mut self, out: &mut Vec<u8>, stamp: &[u8; STAMP_BYTES]) {
+        let Some(&(end, _)) = self.routes.get(self.next) else {
+            return;
+        };
+        let head = self.heads.get(self.next_start..end).unwrap_or_default();
+        (self.next, self.next_start) = (self.next + 1, end);
+        if self.next == self.routes.len() {
+            (self.next, self.next_start) = (0, 0);
+        }
+        out.extend_from_slice(head);
+        let at = out.len() + frame::HEADER_BYTES;
+        out.extend_from_slice(&self.tail);
+        if let Some(place) = out.get_mut(at..at + STAMP_BYTES) {
+            place.copy_from_slice(stamp);
+        }
+    }
+
+    /// Octets of the largest message.
+    pub fn message_bytes_max(&self) -> usize {
+        let starts = std::iter::once(0).chain(self.routes.iter().map(|&(end, _)| end));
+        let head_bytes_max = self
+            .routes
+            .iter()
+            .zip(starts)
+            .map(|(&(end, _), start)| end - start)
+            .max();
+        head_bytes_max.unwrap_or(0) + self.tail.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use leveret_protocol::{ContentHeader, FrameKind, Limits, Method};
+
+    use super::*;
+    use crate::cli::bench::BenchArgs;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    #[test]
+    fn messages_cycle_over_the_routes_and_carry_the_stamp() {
+        for body_bytes in [16, 1_024, 10_000] {
+            let size = format!("--size={body_bytes}");
+            let line = ["bench", "--exchange=topic", "--bindings=3", &size];
+            let args = Line::parse_from(line).args;
+            let scenario = Scenario::new(&args).expect("the options are fine");
+            let mut template = Template::new(&scenario, &scenario.routes_of(0), 4_096);
+            for number in 0..7u8 {
+                let stamp = [number; STAMP_BYTES];
+                let mut wire = Vec::new();
+                assert_eq!(template.next_lane(), 0);
+                template.append(&mut wire, &stamp);
+                assert_eq!(wire.len(), template.message_bytes_max());
+
+                let (frame, size) = frame::decode(&wire, 4_096).expect("valid").expect("whole");
+                let method = Method::decode(frame.payload, &Limits::default()).expect("valid");
+                let Method::BasicPublish(publish) = method else {
+                    panic!("{method:?}");
+                };
+                assert_eq!(publish.routing_key, format!("k.{}.m", number % 3));
+                let mut rest = &wire[size..];
+                let (frame, size) = frame::decode(rest, 4_096).expect("valid").expect("whole");
+                let header = ContentHeader::decode(frame.payload).expect("valid");
+                assert_eq!(header.body_bytes, body_bytes);
+                rest = &rest[size..];
+                let mut body = Vec::new();
+                while let Some((frame, size)) = frame::decode(rest, 4_096).expect("valid") {
+                    assert_eq!(frame.kind, FrameKind::Body);
+                    body.extend_from_slice(frame.payload);
+                    rest = &rest[size..];
+                }
+                assert_eq!(body.len() as u64, body_bytes);
+                assert!(body.starts_with(&stamp) && rest.is_empty());
+            }
+        }
+    }
+}
