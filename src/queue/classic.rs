@@ -233,6 +233,12 @@ impl Queue {
         }
     }
 
+    /// Messages for which the ready log and the unsettled ones have room.
+    #[cfg(test)]
+    pub(super) fn capacities(&self) -> (usize, usize) {
+        (self.ready.capacity(), self.unsettled.capacity())
+    }
+
     fn check(&self) {
         debug_assert_eq!(
             self.ready.len() as u64 + self.unsettled.len() as u64,

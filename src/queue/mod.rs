@@ -23,6 +23,11 @@ mod ready;
 mod rotation;
 mod unsettled;
 
+#[cfg(test)]
+mod model_test;
+#[cfg(test)]
+mod tests;
+
 pub use classic::Queue;
 pub use consumers::{ConsumerSlot, ConsumerSpec};
 pub use credit::ChannelCredit;

@@ -57,6 +57,11 @@ impl Ready {
         self.log.is_empty() && self.returned.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.log.capacity()
+    }
+
     /// Octets of all of them, as stored.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes

@@ -31,6 +31,11 @@ impl Unsettled {
         self.entries.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+
     /// Whether there is no slot left.
     pub(super) fn is_full(&self) -> bool {
         self.entries.len() >= UNSETTLED_MAX
