@@ -239,10 +239,14 @@ impl Client {
         }
     }
 
-    /// Ends the connection without a word, with a TCP reset where pending
-    /// octets cause one.
-    pub fn drop_socket(self) {
-        // Nothing to do but say it: dropping closes the socket.
+    /// Ends the connection without a word: dropping closes the socket.
+    pub fn drop_socket(self) {}
+
+    /// Ends the connection by a TCP reset.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a connected socket");
     }
 
     fn read(&mut self, deadline: Instant) -> Result<Incoming, Ended> {
