@@ -193,12 +193,6 @@ impl Queue {
         count
     }
 
-    /// What a consumer asked for; `None` once it is cancelled.
-    #[must_use]
-    pub fn consumer(&self, consumer: ConsumerSlot) -> Option<&ConsumerSpec> {
-        self.consumers.spec(consumer)
-    }
-
     /// The consumers, parked ones included.
     pub fn consumers(&self) -> impl Iterator<Item = (ConsumerSlot, &ConsumerSpec)> {
         self.consumers.iter()

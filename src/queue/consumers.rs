@@ -187,11 +187,6 @@ impl Consumers {
         self.drop_if_settled(slot);
     }
 
-    pub(super) fn spec(&self, slot: ConsumerSlot) -> Option<&ConsumerSpec> {
-        let consumer = self.slots.get(slot.0 as usize)?;
-        (consumer.standing != Standing::Leaving).then_some(&consumer.spec)
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConsumerSlot, &ConsumerSpec)> {
         self.slots
             .iter()
@@ -223,6 +218,16 @@ impl Consumer {
             .prefetch
             .is_none_or(|prefetch| self.held < prefetch)
             || self.spec.no_ack
+    }
+}
+
+/// The channel outlives the queue: what a deleted queue had out must not count
+/// against the limit for ever.
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if let Some(credit) = &self.spec.channel_credit {
+            credit.give_back(self.held);
+        }
     }
 }
 

@@ -163,6 +163,24 @@ fn an_ack_after_the_cancel_gives_the_channel_its_credit_back() {
 }
 
 #[test]
+fn a_queue_that_goes_gives_the_channel_its_credit_back() {
+    let credit = Arc::new(ChannelCredit::default());
+    let mut bench = Bench::new();
+    for _ in 0..2 {
+        bench.consume(ConsumerSpec {
+            channel_credit: Some(Arc::clone(&credit)),
+            ..spec()
+        });
+    }
+    bench.publish(3);
+    bench.deliveries();
+    bench.queue.cancel(ConsumerSlot(0), NOW);
+    assert_eq!(credit.held(), 3);
+    drop(bench);
+    assert_eq!(credit.held(), 0);
+}
+
+#[test]
 fn a_parked_consumer_is_left_out_until_resumed() {
     let mut bench = Bench::new();
     let (one, other) = (bench.consume(spec()), bench.consume(spec()));
