@@ -19,6 +19,15 @@ pub enum ExchangeKind {
 }
 
 impl ExchangeKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Direct, Self::Fanout, Self::Topic, Self::Headers];
+
+    /// The kind of that name; `None` for a type that is not known.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The name on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
