@@ -33,8 +33,8 @@ pub struct Diagnostic {
     pub text: String,
 }
 
-/// Why a file was refused: its errors in the order of the file. Shows one per
-/// line.
+/// Why a file was refused: all findings in the order of the file, at least one
+/// of them an error. Shows the errors, one per line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConfigErrors(pub Vec<Diagnostic>);
 
@@ -70,13 +70,12 @@ impl fmt::Display for Severity {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, diagnostic) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{diagnostic}")?;
-        }
-        Ok(())
+        let errors = self
+            .0
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error);
+        let lines: Vec<String> = errors.map(Diagnostic::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 

@@ -114,6 +114,16 @@ impl<'a> Document<'a> {
         self.note(position, Severity::Warning, text);
     }
 
+    /// How many errors were noted so far.
+    #[must_use]
+    pub fn error_count(&self) -> usize {
+        let diagnostics = self.diagnostics.borrow();
+        let errors = diagnostics
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error);
+        errors.count()
+    }
+
     /// What was found, in the order of the file.
     #[must_use]
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {

@@ -36,6 +36,8 @@ pub use secret::Secret;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 pub use users::{User, Users};
 
+pub(crate) use kind::integer;
+
 use crate::model::VhostName;
 
 use kind::Address;
@@ -148,6 +150,22 @@ impl Config {
             log: LogConfig::read(root.section("log")),
             users: read_users(root, vhosts),
         }
+    }
+
+    /// The tables in which another configuration differs from this, as the
+    /// file has them.
+    #[must_use]
+    pub fn changed_tables(&self, new: &Self) -> Vec<&'static str> {
+        [
+            ("[server]", self.server != new.server),
+            ("[amqp]", self.amqp != new.amqp),
+            ("[limits]", self.limits != new.limits),
+            ("[log]", self.log != new.log),
+            ("[[user]]", self.users != new.users),
+        ]
+        .into_iter()
+        .filter_map(|(table, changed)| changed.then_some(table))
+        .collect()
     }
 }
 

@@ -112,6 +112,22 @@ fn every_table_is_read() {
 }
 
 #[test]
+fn changed_tables_are_named() {
+    let (old, _) = read("[amqp]\nheartbeat = \"60s\"\n[limits]\ntable_depth_max = 9\n");
+    for (text, changed) in [
+        ("[limits]\ntable_depth_max = 9\n", &[][..]),
+        ("", &["[limits]"]),
+        (
+            "[server]\nworkers = 1\n[amqp]\nheartbeat = \"5s\"\n[limits]\ntable_depth_max = 9\n\
+             [log]\nlevel = \"warn\"\n[[user]]\nname = \"guest\"\npassword = \"other\"\n",
+            &["[server]", "[amqp]", "[log]", "[[user]]"],
+        ),
+    ] {
+        assert_eq!(old.changed_tables(&read(text).0), changed, "{text}");
+    }
+}
+
+#[test]
 fn errors_name_place_key_and_what_was_meant() {
     for (text, expected) in ERRORS {
         assert_eq!(read(text).1, *expected, "{text}");

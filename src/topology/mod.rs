@@ -1,1 +1,116 @@
 //! Exchanges, queues and bindings from the TOML file.
+//!
+//! [`BrokerFile`] reads a whole file: the configuration and the topology. A
+//! [`Topology`] is valid: names obey the rules that clients obey, and every
+//! binding leads from one thing that is defined to another. What is legal but
+//! probably not meant is a warning, and what a new version of the file changes
+//! is a list of steps ([`diff`]).
+
+mod arguments;
+mod diff;
+mod file;
+mod lints;
+mod read;
+mod same;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use leveret_protocol::SmolStr;
+
+use crate::config::Located;
+use crate::model::{
+    Destination, ExchangeKind, ExchangeName, ExchangeSettings, FieldTable, QueueName,
+    QueueSettings, VhostName,
+};
+
+pub use diff::{Change, Conflict, diff};
+pub use file::BrokerFile;
+
+/// What a file defines, each with its place in the file, in its order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topology {
+    /// The virtual hosts; `/` is always the first.
+    pub vhosts: Vec<VhostName>,
+    /// The exchanges.
+    pub exchanges: Vec<Located<ExchangeDefinition>>,
+    /// The queues.
+    pub queues: Vec<Located<QueueDefinition>>,
+    /// The bindings.
+    pub bindings: Vec<Located<BindingDefinition>>,
+}
+
+/// `[[exchange]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExchangeDefinition {
+    /// Where it lives.
+    pub vhost: VhostName,
+    /// What it is called.
+    pub name: ExchangeName,
+    /// What it is declared as.
+    pub settings: ExchangeSettings,
+}
+
+/// `[[queue]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueDefinition {
+    /// Where it lives.
+    pub vhost: VhostName,
+    /// What it is called.
+    pub name: QueueName,
+    /// What it is declared as.
+    pub settings: QueueSettings,
+}
+
+/// `[[binding]]`, one for each of its keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BindingDefinition {
+    /// Where it lives.
+    pub vhost: VhostName,
+    /// Which exchange it leads from.
+    pub source: ExchangeName,
+    /// What it leads to.
+    pub destination: Destination,
+    /// The binding key.
+    pub routing_key: SmolStr,
+    /// The arguments, headers to match included.
+    pub arguments: Arc<FieldTable>,
+}
+
+impl Topology {
+    /// The exchange of that name, if the file defines it.
+    #[must_use]
+    pub fn exchange(&self, vhost: &VhostName, name: &ExchangeName) -> Option<&ExchangeDefinition> {
+        let mut exchanges = self.exchanges.iter().map(|exchange| &exchange.value);
+        exchanges.find(|exchange| exchange.vhost == *vhost && exchange.name == *name)
+    }
+
+    /// The queue of that name, if the file defines it.
+    #[must_use]
+    pub fn queue(&self, vhost: &VhostName, name: &QueueName) -> Option<&QueueDefinition> {
+        let mut queues = self.queues.iter().map(|queue| &queue.value);
+        queues.find(|queue| queue.vhost == *vhost && queue.name == *name)
+    }
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self {
+            vhosts: vec![VhostName::from("/")],
+            exchanges: Vec::new(),
+            queues: Vec::new(),
+            bindings: Vec::new(),
+        }
+    }
+}
+
+/// The exchanges that every virtual host has, besides the default exchange.
+const PREDECLARED_EXCHANGES: &[(&str, ExchangeKind)] = &[
+    ("amq.direct", ExchangeKind::Direct),
+    ("amq.fanout", ExchangeKind::Fanout),
+    ("amq.headers", ExchangeKind::Headers),
+    ("amq.match", ExchangeKind::Headers),
+    ("amq.topic", ExchangeKind::Topic),
+];

@@ -1,0 +1,320 @@
+//! How the definitions of a file fit together: references to what is not there
+//! are errors, and what is legal but can hardly be meant is a warning.
+
+mod circles;
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::{Document, Located, Position, did_you_mean};
+use crate::model::{
+    Destination, ExchangeKind, ExchangeName, ExchangeSettings, QueueName, VhostName,
+};
+
+use super::same::{same_exchange, same_queue};
+use super::{BindingDefinition, PREDECLARED_EXCHANGES, Topology};
+
+use circles::{Graph, circles};
+
+/// Takes out what is defined twice: a warning if both are equal, else an error.
+pub(super) fn merge_duplicates(topology: &mut Topology, document: &Document<'_>) {
+    keep_firsts(
+        &mut topology.exchanges,
+        document,
+        |exchange| (exchange.vhost.clone(), exchange.name.clone()),
+        |first, second| same_exchange(&first.settings, &second.settings),
+        |exchange| format!("exchange '{}'", exchange.name),
+    );
+    keep_firsts(
+        &mut topology.queues,
+        document,
+        |queue| (queue.vhost.clone(), queue.name.clone()),
+        |first, second| same_queue(&first.settings, &second.settings),
+        |queue| format!("queue '{}'", queue.name),
+    );
+    keep_firsts(
+        &mut topology.bindings,
+        document,
+        BindingDefinition::identity,
+        |_, _| true,
+        |_| "this binding".to_owned(),
+    );
+}
+
+/// Notes what is wrong or doubtful about a topology as a whole.
+pub(super) fn check(topology: &Topology, document: &Document<'_>) {
+    let known = Known::new(topology);
+    for binding in &topology.bindings {
+        check_ends(binding, &known, document);
+        check_match(binding, &known, document);
+    }
+    check_exchanges(topology, &known, document);
+    check_circles(topology, document);
+}
+
+/// What a binding or an alternate can lead to.
+struct Known<'t> {
+    exchanges: BTreeMap<&'t VhostName, BTreeMap<&'t str, ExchangeKind>>,
+    queues: BTreeMap<&'t VhostName, BTreeSet<&'t str>>,
+}
+
+impl<'t> Known<'t> {
+    fn new(topology: &'t Topology) -> Self {
+        let predeclared: BTreeMap<_, _> = PREDECLARED_EXCHANGES.iter().copied().collect();
+        let vhosts = topology.vhosts.iter();
+        let mut known = Self {
+            exchanges: vhosts
+                .clone()
+                .map(|vhost| (vhost, predeclared.clone()))
+                .collect(),
+            queues: vhosts.map(|vhost| (vhost, BTreeSet::new())).collect(),
+        };
+        for exchange in topology.exchanges.iter().map(|exchange| &exchange.value) {
+            let exchanges = known.exchanges.entry(&exchange.vhost).or_default();
+            exchanges.insert(exchange.name.as_str(), exchange.settings.kind);
+        }
+        for queue in topology.queues.iter().map(|queue| &queue.value) {
+            let queues = known.queues.entry(&queue.vhost).or_default();
+            queues.insert(queue.name.as_str());
+        }
+        known
+    }
+
+    fn exchange(&self, vhost: &VhostName, name: &ExchangeName) -> Option<ExchangeKind> {
+        self.exchanges.get(vhost)?.get(name.as_str()).copied()
+    }
+
+    fn has_queue(&self, vhost: &VhostName, name: &QueueName) -> bool {
+        self.queues
+            .get(vhost)
+            .is_some_and(|queues| queues.contains(name.as_str()))
+    }
+
+    /// What to say about an exchange that is not there.
+    fn no_exchange(&self, vhost: &VhostName, name: &ExchangeName) -> String {
+        let names = self
+            .exchanges
+            .get(vhost)
+            .into_iter()
+            .flat_map(BTreeMap::keys);
+        missing("exchange", name.as_str(), vhost, names.copied())
+    }
+
+    fn no_queue(&self, vhost: &VhostName, name: &QueueName) -> String {
+        let names = self.queues.get(vhost).into_iter().flatten();
+        missing("queue", name.as_str(), vhost, names.copied())
+    }
+}
+
+fn check_ends(binding: &Located<BindingDefinition>, known: &Known<'_>, document: &Document<'_>) {
+    let BindingDefinition {
+        vhost,
+        source,
+        destination,
+        ..
+    } = &binding.value;
+    if known.exchange(vhost, source).is_none() {
+        document.error(binding.position, known.no_exchange(vhost, source));
+    }
+    match destination {
+        Destination::Queue(queue) if !known.has_queue(vhost, queue) => {
+            let exchange = known.exchange(vhost, &ExchangeName::from(queue.as_str()));
+            let text = match exchange {
+                Some(_) => format!("'{queue}' is an exchange, did you mean 'to_exchange'?"),
+                None => known.no_queue(vhost, queue),
+            };
+            document.error(binding.position, text);
+        }
+        Destination::Exchange(exchange) if known.exchange(vhost, exchange).is_none() => {
+            let text = if known.has_queue(vhost, &QueueName::from(exchange.as_str())) {
+                format!("'{exchange}' is a queue, did you mean 'to_queue'?")
+            } else {
+                known.no_exchange(vhost, exchange)
+            };
+            document.error(binding.position, text);
+        }
+        _ => {}
+    }
+}
+
+/// Notes what a binding says that its exchange's type does not look at.
+fn check_match(binding: &Located<BindingDefinition>, known: &Known<'_>, document: &Document<'_>) {
+    let BindingDefinition {
+        vhost,
+        source,
+        routing_key,
+        arguments,
+        ..
+    } = &binding.value;
+    let Some(kind) = known.exchange(vhost, source) else {
+        return;
+    };
+    let warn = |text: String| document.warn(binding.position, text);
+    match kind {
+        ExchangeKind::Direct
+            if routing_key
+                .split('.')
+                .any(|word| word == "*" || word == "#") =>
+        {
+            warn(format!(
+                "'{routing_key}' looks like a topic pattern, but '{source}' is a direct exchange \
+                 and takes it literally"
+            ));
+        }
+        ExchangeKind::Direct | ExchangeKind::Topic if routing_key.is_empty() => warn(format!(
+            "without a key only messages with an empty routing key take this binding of '{source}', \
+             a {kind} exchange"
+        )),
+        ExchangeKind::Fanout | ExchangeKind::Headers if !routing_key.is_empty() => warn(format!(
+            "the key '{routing_key}' has no effect, '{source}' is a {kind} exchange"
+        )),
+        _ => {}
+    }
+    let mode = arguments.get("x-match").and_then(|mode| mode.as_str());
+    let counts_x = mode.is_some_and(|mode| mode.ends_with("-with-x"));
+    let mut headers = arguments.iter().filter(|(name, _)| *name != "x-match");
+    if kind != ExchangeKind::Headers {
+        if !arguments.is_empty() {
+            warn(format!(
+                "headers have no effect, '{source}' is a {kind} exchange"
+            ));
+        }
+    } else if let Some((name, _)) = headers.find(|(name, _)| name.starts_with("x-"))
+        && !counts_x
+    {
+        warn(format!(
+            "header '{name}' is not compared, only match \"all-with-x\" and \"any-with-x\" look at \
+             names that begin with 'x-'"
+        ));
+    }
+}
+
+fn check_exchanges(topology: &Topology, known: &Known<'_>, document: &Document<'_>) {
+    let exchanges = || topology.exchanges.iter();
+    let bindings = || topology.bindings.iter().map(|binding| &binding.value);
+    let sources: BTreeSet<_> = bindings()
+        .map(|binding| (&binding.vhost, &binding.source))
+        .collect();
+    let bound = bindings().filter_map(|binding| match &binding.destination {
+        Destination::Exchange(exchange) => Some((&binding.vhost, exchange)),
+        Destination::Queue(_) => None,
+    });
+    let alternates = exchanges().filter_map(|exchange| {
+        Some((
+            &exchange.value.vhost,
+            exchange.value.settings.alternate.as_ref()?,
+        ))
+    });
+    let reached: BTreeSet<_> = bound.chain(alternates).collect();
+
+    for exchange in exchanges() {
+        let place = (&exchange.value.vhost, &exchange.value.name);
+        let ExchangeSettings {
+            internal,
+            alternate,
+            ..
+        } = &exchange.value.settings;
+        let (vhost, name) = place;
+        let warn = |text: String| document.warn(exchange.position, text);
+        if *internal && !reached.contains(&place) {
+            warn(format!(
+                "nothing leads to the internal exchange '{name}', no message can reach it"
+            ));
+        }
+        match alternate {
+            Some(alternate) if known.exchange(vhost, alternate).is_none() => {
+                let missing = known.no_exchange(vhost, alternate);
+                warn(format!("the alternate of '{name}' is missing: {missing}"));
+            }
+            None if !sources.contains(&place) => warn(format!(
+                "nothing is bound to exchange '{name}', messages published to it are dropped"
+            )),
+            _ => {}
+        }
+    }
+}
+
+fn check_circles(topology: &Topology, document: &Document<'_>) {
+    let mut alternates: Graph<(&VhostName, &ExchangeName)> = Graph::new();
+    for Located { value, position } in &topology.exchanges {
+        if let Some(alternate) = &value.settings.alternate {
+            let edges = alternates.entry((&value.vhost, &value.name)).or_default();
+            edges.push(((&value.vhost, alternate), *position));
+        }
+    }
+    let mut bound: Graph<(&VhostName, &ExchangeName)> = Graph::new();
+    for Located { value, position } in &topology.bindings {
+        if let Destination::Exchange(destination) = &value.destination {
+            let edges = bound.entry((&value.vhost, &value.source)).or_default();
+            edges.push(((&value.vhost, destination), *position));
+        }
+    }
+    for (graph, what, effect) in [
+        (
+            alternates,
+            "alternate exchanges form a circle",
+            "what none of them routes is dropped",
+        ),
+        (
+            bound,
+            "exchanges are bound in a circle",
+            "a message passes each of them once",
+        ),
+    ] {
+        for circle in circles(&graph) {
+            let names: Vec<String> = circle
+                .nodes
+                .iter()
+                .map(|(_, name)| format!("'{name}'"))
+                .collect();
+            let text = format!("{what}, {effect}: {}", names.join(" -> "));
+            document.warn(circle.closed_at, text);
+        }
+    }
+}
+
+fn keep_firsts<T: Clone, K: Ord>(
+    definitions: &mut Vec<Located<T>>,
+    document: &Document<'_>,
+    key: impl Fn(&T) -> K,
+    same: impl Fn(&T, &T) -> bool,
+    describe: impl Fn(&T) -> String,
+) {
+    let mut firsts: BTreeMap<K, (T, Position)> = BTreeMap::new();
+    definitions.retain(
+        |Located { value, position }| match firsts.entry(key(value)) {
+            Entry::Vacant(entry) => {
+                entry.insert((value.clone(), *position));
+                true
+            }
+            Entry::Occupied(entry) => {
+                let (first, Position { line, .. }) = entry.get();
+                let what = describe(value);
+                if same(first, value) {
+                    document.warn(
+                        *position,
+                        format!("{what} is already defined in line {line}"),
+                    );
+                } else {
+                    document.error(
+                        *position,
+                        format!("{what} is defined differently in line {line}"),
+                    );
+                }
+                false
+            }
+        },
+    );
+}
+
+fn missing<'n>(
+    what: &str,
+    name: &str,
+    vhost: &VhostName,
+    known: impl Iterator<Item = &'n str> + Clone,
+) -> String {
+    match did_you_mean(name, known) {
+        Some(meant) => format!("no {what} '{name}' in vhost '{vhost}', did you mean '{meant}'?"),
+        None => format!("no {what} '{name}' in vhost '{vhost}' is defined"),
+    }
+}
