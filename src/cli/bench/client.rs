@@ -42,17 +42,30 @@ pub enum ClientError {
     #[error("the broker dropped the connection")]
     Dropped,
     /// The socket failed.
-    #[error("connection lost: {0}")]
-    Io(#[from] io::Error),
+    #[error("the connection failed: {0}")]
+    Io(io::Error),
     /// The broker's bytes are not AMQP 0-9-1.
     #[error("the broker sent what is no AMQP 0-9-1: {0}")]
-    Malformed(#[from] DecodeError),
+    Malformed(DecodeError),
     /// The broker's bytes are AMQP 0-9-1 where they do not belong.
     #[error("the broker sent an unexpected {0}")]
     Unexpected(String),
     /// A confirm that names no outstanding publish.
     #[error("the broker confirmed tag {0}, which is not outstanding")]
     UnknownTag(u64),
+}
+
+// Not as sources: their texts are part of ours already.
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<DecodeError> for ClientError {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error)
+    }
 }
 
 /// An open connection. Channel 1 is the only one that is ever used.

@@ -9,7 +9,7 @@ use leveret_protocol::method::{BasicAck, BasicConsume, BasicQos};
 use leveret_protocol::{Limits, Method, frame};
 
 use super::client::{self, ClientError, Connection};
-use super::delivery::{Assembly, Delivery, Event};
+use super::delivery::{self, Assembly, Delivery, Event};
 use super::input::Input;
 use super::latency::Latencies;
 use super::scenario::{Direction, Scenario, Settling};
@@ -140,7 +140,16 @@ impl<'a> Consumer<'a> {
     }
 
     fn take_frames(&mut self, now_ns: u64, window_start_ns: u64) -> Result<(), ClientError> {
-        while let Some(frame) = self.input.next_frame()? {
+        loop {
+            if self.assembly.is_idle() {
+                while let Some(delivery) = self.input.take_with(delivery::scan_whole) {
+                    self.tally.deliver(&delivery, now_ns, window_start_ns);
+                    self.acks.settle(delivery.delivery_tag);
+                }
+            }
+            let Some(frame) = self.input.next_frame()? else {
+                return Ok(());
+            };
             match self.assembly.take(frame, &self.limits)? {
                 Some(Event::Delivery(delivery)) => {
                     self.tally.deliver(&delivery, now_ns, window_start_ns);
@@ -155,7 +164,6 @@ impl<'a> Consumer<'a> {
                 None => {}
             }
         }
-        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 //! ```
 
 use leveret_protocol::method::BasicDeliver;
-use leveret_protocol::{ContentHeader, Frame, FrameKind, Limits, Method};
+use leveret_protocol::{ContentHeader, Frame, FrameKind, Limits, Method, frame};
 
 use super::client::ClientError;
 use super::stamp::{STAMP_BYTES, Stamp};
@@ -58,6 +58,12 @@ enum Content {
 }
 
 impl Assembly {
+    /// Whether no delivery is under way.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.0, Content::Idle)
+    }
+
     /// Takes a frame.
     ///
     /// # Errors
@@ -127,6 +133,33 @@ impl Assembly {
     }
 }
 
+/// Reads a delivery whose three frames are all there, in one go, and says how many octets it
+/// took. `None` for anything else: a larger body, a cut, another method are for [`Assembly`],
+/// which must be idle.
+#[inline]
+pub fn scan_whole(unread: &[u8], frame_max: u32) -> Option<(Delivery, usize)> {
+    let (method, method_size) = frame_of(FrameKind::Method, unread, frame_max)?;
+    let delivery = scan_deliver(method)?;
+    let rest = unread.get(method_size..)?;
+    let (header, header_size) = frame_of(FrameKind::Header, rest, frame_max)?;
+    let body_bytes = ContentHeader::decode(header).ok()?.body_bytes;
+    let (body, body_size) = frame_of(FrameKind::Body, rest.get(header_size..)?, frame_max)?;
+    let stamp = Stamp::decode(body.first_chunk()?);
+    let delivery = Delivery {
+        body_bytes,
+        stamp: Some(stamp),
+        ..delivery
+    };
+    let whole = body.len() as u64 == body_bytes;
+    whole.then_some((delivery, method_size + header_size + body_size))
+}
+
+#[inline]
+fn frame_of(kind: FrameKind, input: &[u8], frame_max: u32) -> Option<(&[u8], usize)> {
+    let (frame, size) = frame::decode(input, frame_max).ok()??;
+    (frame.kind == kind).then_some((frame.payload, size))
+}
+
 /// Reads a `basic.deliver` in place; `None` for any other method, and for consumer tags
 /// that are not ours.
 #[inline]
@@ -155,7 +188,7 @@ fn scan_deliver(payload: &[u8]) -> Option<Delivery> {
 
 #[cfg(test)]
 mod tests {
-    use leveret_protocol::{content, frame};
+    use leveret_protocol::content;
 
     use super::*;
 
@@ -205,6 +238,14 @@ mod tests {
                 stamp: Some(stamp),
             };
             assert_eq!(found, [expected], "{body_bytes} in frames of {frame_max}");
+
+            let mut wire = wire("65535", &body, frame_max);
+            let size = wire.len();
+            let one_frame = content::body_frames(body_bytes, frame_max).len() == 1;
+            let whole = one_frame.then_some((expected, size));
+            assert_eq!(scan_whole(&wire[..size - 1], 131_072), None);
+            wire.push(1);
+            assert_eq!(scan_whole(&wire, 131_072), whole);
         }
     }
 

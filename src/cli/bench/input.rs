@@ -65,7 +65,20 @@ impl Input {
         Ok(Some(frame))
     }
 
+    /// Hands out what `scan` finds at the start of the unread octets, given the frame size;
+    /// it returns how many octets that was.
+    #[inline]
+    pub fn take_with<T>(
+        &mut self,
+        scan: impl FnOnce(&[u8], u32) -> Option<(T, usize)>,
+    ) -> Option<T> {
+        let (found, size) = scan(self.unread(), self.frame_max)?;
+        self.start = (self.start + size).min(self.end);
+        Some(found)
+    }
+
     /// What was read and not yet handed out.
+    #[inline]
     pub fn unread(&self) -> &[u8] {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }

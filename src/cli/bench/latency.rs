@@ -104,7 +104,7 @@ mod tests {
         latencies.record(u64::MAX);
         let max_us = latencies.figures().map(|figures| figures.max_us);
         assert!(
-            max_us.is_some_and(|us| us >= 3.6e9 && us < 3.7e9),
+            max_us.is_some_and(|us| (3.6e9..3.7e9).contains(&us)),
             "{max_us:?}"
         );
     }

@@ -25,6 +25,8 @@ mod progress;
 mod report;
 mod run;
 mod scenario;
+#[cfg(test)]
+mod scripted;
 mod sequence;
 mod shared;
 mod stamp;

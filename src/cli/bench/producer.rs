@@ -16,6 +16,7 @@ use std::os::fd::AsFd;
 use leveret_protocol::method::{ConfirmSelect, QueueDeclare};
 use leveret_protocol::{FrameKind, Limits, Method, frame};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use socket2::SockRef;
 
 use super::client::{self, ClientError, Connection};
 use super::confirms::Confirms;
@@ -128,6 +129,7 @@ impl<'a> Producer<'a> {
         let lanes = vec![0; scenario.lanes().into()];
         let (stream, input, limits) = connection.into_parts();
         stream.set_nonblocking(true)?;
+        SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES)?;
         Ok(Self {
             producer,
             stream,
@@ -433,6 +435,9 @@ fn wake_up_on_time() {
     }
 }
 
+/// Left alone the kernel would take several megabytes, seconds of a slow broker's work, and
+/// call them published.
+const SEND_BUFFER_BYTES: usize = 256 * 1_024;
 /// A batch is written when it is this long.
 const BATCH_BYTES: usize = 64 * 1_024;
 /// How long a wait lasts before it looks at the signals.

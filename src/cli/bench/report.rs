@@ -289,11 +289,15 @@ impl fmt::Display for Report {
         row(f, "broker", format!("{product} {version} at {uri}"))?;
         row(f, "scenario", self.parameters.to_string())?;
         row(f, "measured", format!("{:.3} s", self.measured_seconds))?;
-        row(f, "published", self.published.to_string())?;
+        if self.parameters.producers > 0 {
+            row(f, "published", self.published.to_string())?;
+        }
         if let Some(confirmed) = &self.confirmed {
             row(f, "confirmed", confirmed.to_string())?;
         }
-        row(f, "consumed", self.consumed.to_string())?;
+        if self.parameters.consumers > 0 {
+            row(f, "consumed", self.consumed.to_string())?;
+        }
         for (name, latency) in [
             ("latency", &self.latency),
             ("confirm", &self.confirm_latency),
@@ -424,5 +428,182 @@ impl fmt::Display for Time {
             us if us < 1_000_000.0 => write!(f, "{:.2} ms", us / 1e3),
             us => write!(f, "{:.2} s", us / 1e6),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::bench::args::BenchArgs;
+    use crate::cli::bench::client::ClientError;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn scenario(options: &str) -> Scenario {
+        let line = std::iter::once("bench").chain(options.split_whitespace());
+        Scenario::new(&Line::parse_from(line).args).expect("the options are fine")
+    }
+
+    fn consumer(sequences: &[u64]) -> ConsumerOutcome {
+        let mut stream = StreamCheck::default();
+        for &sequence in sequences {
+            stream.record(sequence, false);
+        }
+        ConsumerOutcome {
+            streams: vec![vec![stream]],
+            latencies: Latencies::new(),
+            foreign: 0,
+            first_ns: Some(1_500_000_000),
+            last_ns: 3_000_000_000,
+            error: None,
+        }
+    }
+
+    fn findings(published: u64, consumers: Vec<ConsumerOutcome>) -> Findings {
+        let producer = ProducerOutcome {
+            lanes: vec![published],
+            confirm_latencies: Latencies::new(),
+            lateness: Latencies::new(),
+            nacked: 0,
+            first_ns: Some(1_000_000_000),
+            last_ns: 2_000_000_000,
+            blocked_count: 0,
+            blocked_ns: 0,
+            error: None,
+        };
+        Findings {
+            broker: ("Broker".to_owned(), "1.0".to_owned()),
+            producers: vec![producer],
+            consumers,
+            window: None,
+            totals: Totals {
+                at_ns: 9_000_000_000,
+                published,
+                consumed: published,
+                ..Totals::default()
+            },
+            ready_before: 0,
+            ready_after: None,
+            stalled: false,
+            cpu: Duration::from_micros(8),
+        }
+    }
+
+    #[test]
+    fn a_count_is_measured_from_first_publish_to_last_delivery() {
+        let report = Report::new(
+            &scenario("--count 4"),
+            findings(4, vec![consumer(&[0, 1, 2, 3])]),
+        );
+        assert!(report.passed);
+        assert_eq!(report.measured_seconds, 2.0);
+        assert_eq!(report.published.per_second, 2.0);
+        assert_eq!(report.tool.cpu_ns_per_message, 1_000.0);
+    }
+
+    #[test]
+    fn a_timed_run_is_measured_in_its_window() {
+        let mut findings = findings(4, vec![consumer(&[0, 1, 2, 3])]);
+        let at = |at_ns, published, consumed| Totals {
+            at_ns,
+            published,
+            consumed,
+            ..Totals::default()
+        };
+        findings.window = Some((at(1_000_000_000, 10, 5), at(3_000_000_000, 30, 15)));
+        let report = Report::new(&scenario(""), findings);
+        assert_eq!(report.measured_seconds, 2.0);
+        assert_eq!(
+            (report.published.per_second, report.consumed.per_second),
+            (10.0, 5.0)
+        );
+    }
+
+    #[test]
+    fn every_fault_fails_the_run() {
+        let run = |options: &str, consumers, spoil: fn(&mut Findings)| {
+            let mut findings = findings(4, consumers);
+            spoil(&mut findings);
+            Report::new(&scenario(options), findings)
+        };
+        let whole = || vec![consumer(&[0, 1, 2, 3])];
+        let lost = run("", vec![consumer(&[0, 1, 3])], |_| {});
+        assert_eq!((lost.checks.lost, lost.passed), (1, false));
+        let doubled = run("", vec![consumer(&[0, 1, 2]), consumer(&[2, 3])], |_| {});
+        assert_eq!((doubled.checks.duplicated, doubled.passed), (1, false));
+        let reordered = run("", vec![consumer(&[0, 2, 1, 3])], |_| {});
+        assert_eq!((reordered.checks.reordered, reordered.passed), (1, false));
+        assert!(!run("", whole(), |findings| findings.stalled = true).passed);
+        let closed = run("", whole(), |findings| {
+            for producer in &mut findings.producers {
+                producer.error = Some(ClientError::Dropped);
+            }
+        });
+        assert_eq!((closed.errors.len(), closed.passed), (1, false));
+        let foreign = run("", whole(), |findings| {
+            findings
+                .consumers
+                .iter_mut()
+                .for_each(|one| one.foreign = 2);
+        });
+        assert!(!foreign.passed);
+    }
+
+    #[test]
+    fn a_nacked_message_is_not_lost() {
+        let mut findings = findings(4, vec![consumer(&[0, 1, 3])]);
+        findings.producers.iter_mut().for_each(|one| one.nacked = 1);
+        let report = Report::new(&scenario("--confirm 10"), findings);
+        assert_eq!((report.checks.lost, report.passed), (0, true));
+    }
+
+    #[test]
+    fn every_queue_of_a_fan_out_must_get_every_message() {
+        let fan_out = scenario("--fan-out 2");
+        let mut second = consumer(&[0, 1, 2]);
+        second.streams.insert(0, Vec::new());
+        let report = Report::new(&fan_out, findings(4, vec![consumer(&[0, 1, 2, 3]), second]));
+        assert_eq!(report.checks.lost, 1);
+    }
+
+    #[test]
+    fn a_backlog_shows_gaps_and_what_is_short() {
+        let drain = scenario("--consume-only");
+        for (shows, ready, sequences, lost) in [
+            ("all there", 3, &[0, 1, 2][..], 0),
+            ("a gap", 3, &[0, 1, 3], 1),
+            ("fewer than were ready", 4, &[0, 1, 2], 1),
+        ] {
+            let mut findings = findings(0, vec![consumer(sequences)]);
+            findings.producers.clear();
+            findings.ready_before = ready;
+            assert_eq!(Report::new(&drain, findings).checks.lost, lost, "{shows}");
+        }
+    }
+
+    #[test]
+    fn people_and_scripts_see_the_same_checks() {
+        let report = Report::new(
+            &scenario("--count 4"),
+            findings(4, vec![consumer(&[0, 1, 2])]),
+        );
+        let text = report.to_string();
+        assert!(
+            text.contains("lost 1  duplicated 0  redelivered 0  reordered 0"),
+            "{text}"
+        );
+        assert!(text.contains("FAILED"), "{text}");
+        let json = serde_json::to_value(&report).expect("it is plain data");
+        assert_eq!(json["checks"]["lost"], 1);
+        assert_eq!(json["parameters"]["count"], 4);
+        assert_eq!(json["broker"]["uri"], "amqp://127.0.0.1:5672/%2F");
     }
 }
