@@ -36,7 +36,7 @@ pub use secret::Secret;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 pub use users::{User, Users};
 
-pub(crate) use kind::integer;
+pub(crate) use kind::{alternatives, integer};
 
 use crate::model::VhostName;
 

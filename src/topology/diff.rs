@@ -9,9 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::config::{Located, Position};
-use crate::model::{Destination, ExchangeName, QueueName, VhostName};
+use crate::model::{BrokerError, Destination, ExchangeName, QueueName, VhostName};
 
-use super::same::{same_exchange, same_queue};
 use super::{BindingDefinition, ExchangeDefinition, QueueDefinition, Topology};
 
 /// One step from an old version of the file to a new one. Shows as a line of
@@ -39,14 +38,10 @@ pub enum Change {
 /// Something that exists and is defined differently now, which cannot be
 /// applied to a running broker.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "{what} in vhost '{vhost}' exists with other settings, which cannot be changed while it exists"
-)]
+#[error("what exists cannot be changed: {cause}")]
 pub struct Conflict {
-    /// `exchange 'x'` or `queue 'q'`.
-    pub what: String,
-    /// Where it lives.
-    pub vhost: VhostName,
+    /// What a client would be told that declared the same.
+    pub cause: BrokerError,
     /// Where the new file defines it.
     pub position: Position,
 }
@@ -75,17 +70,18 @@ pub fn diff(old: &Topology, new: &Topology) -> Result<Vec<Change>, Vec<Conflict>
     let mut before: BTreeMap<_, _> = old
         .exchanges
         .iter()
-        .map(|Located { value, .. }| ((&value.vhost, &value.name), &value.settings))
+        .map(|Located { value, .. }| ((&value.vhost, &value.name), value))
         .collect();
     for Located { value, position } in &new.exchanges {
         match before.remove(&(&value.vhost, &value.name)) {
             None => added.push(Change::AddExchange(value.clone())),
-            Some(settings) if same_exchange(settings, &value.settings) => {}
-            Some(_) => conflicts.push(Conflict {
-                what: format!("exchange '{}'", value.name),
-                vhost: value.vhost.clone(),
-                position: *position,
-            }),
+            Some(current) => {
+                let conflict = |cause| Conflict {
+                    cause,
+                    position: *position,
+                };
+                conflicts.extend(value.redeclares(current).map_err(conflict).err());
+            }
         }
     }
     let gone = before.into_keys();
@@ -94,17 +90,18 @@ pub fn diff(old: &Topology, new: &Topology) -> Result<Vec<Change>, Vec<Conflict>
     let mut before: BTreeMap<_, _> = old
         .queues
         .iter()
-        .map(|Located { value, .. }| ((&value.vhost, &value.name), &value.settings))
+        .map(|Located { value, .. }| ((&value.vhost, &value.name), value))
         .collect();
     for Located { value, position } in &new.queues {
         match before.remove(&(&value.vhost, &value.name)) {
             None => added.push(Change::AddQueue(value.clone())),
-            Some(settings) if same_queue(settings, &value.settings) => {}
-            Some(_) => conflicts.push(Conflict {
-                what: format!("queue '{}'", value.name),
-                vhost: value.vhost.clone(),
-                position: *position,
-            }),
+            Some(current) => {
+                let conflict = |cause| Conflict {
+                    cause,
+                    position: *position,
+                };
+                conflicts.extend(value.redeclares(current).map_err(conflict).err());
+            }
         }
     }
     let gone = before.into_keys();

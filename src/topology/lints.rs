@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{Document, Located, Position, did_you_mean};
 use crate::model::{
-    Destination, ExchangeKind, ExchangeName, ExchangeSettings, QueueName, VhostName,
+    BrokerError, Destination, ExchangeKind, ExchangeName, ExchangeSettings, QueueName, VhostName,
 };
 
-use super::same::{same_exchange, same_queue};
+use crate::policy::{EXCHANGE_ARGUMENTS, QUEUE_ARGUMENTS};
+
 use super::{BindingDefinition, PREDECLARED_EXCHANGES, Topology};
 
 use circles::{Graph, circles};
@@ -22,21 +23,21 @@ pub(super) fn merge_duplicates(topology: &mut Topology, document: &Document<'_>)
         &mut topology.exchanges,
         document,
         |exchange| (exchange.vhost.clone(), exchange.name.clone()),
-        |first, second| same_exchange(&first.settings, &second.settings),
+        |first, second| second.redeclares(first),
         |exchange| format!("exchange '{}'", exchange.name),
     );
     keep_firsts(
         &mut topology.queues,
         document,
         |queue| (queue.vhost.clone(), queue.name.clone()),
-        |first, second| same_queue(&first.settings, &second.settings),
+        |first, second| second.redeclares(first),
         |queue| format!("queue '{}'", queue.name),
     );
     keep_firsts(
         &mut topology.bindings,
         document,
         BindingDefinition::identity,
-        |_, _| true,
+        |_, _| Ok(()),
         |_| "this binding".to_owned(),
     );
 }
@@ -49,6 +50,7 @@ pub(super) fn check(topology: &Topology, document: &Document<'_>) {
         check_match(binding, &known, document);
     }
     check_exchanges(topology, &known, document);
+    check_arguments(topology, document);
     check_circles(topology, document);
 }
 
@@ -234,6 +236,36 @@ fn check_exchanges(topology: &Topology, known: &Known<'_>, document: &Document<'
     }
 }
 
+/// Arguments that are in no table have no effect, which is no surprise unless
+/// they look like one that has.
+fn check_arguments(topology: &Topology, document: &Document<'_>) {
+    let exchange_arguments: Vec<_> = EXCHANGE_ARGUMENTS.iter().map(|row| row.name).collect();
+    let queue_arguments: Vec<_> = QUEUE_ARGUMENTS.iter().map(|row| row.name).collect();
+    let exchanges = topology.exchanges.iter().map(|exchange| {
+        (
+            exchange.position,
+            &exchange.value.settings.arguments,
+            &exchange_arguments,
+        )
+    });
+    let queues = topology.queues.iter().map(|queue| {
+        (
+            queue.position,
+            &queue.value.settings.arguments,
+            &queue_arguments,
+        )
+    });
+    for (position, arguments, known) in exchanges.chain(queues) {
+        for (name, _) in arguments.iter() {
+            let meant = did_you_mean(name, known.iter().copied());
+            if let Some(meant) = meant.filter(|meant| name != meant) {
+                let text = format!("argument '{name}' has no effect, did you mean '{meant}'?");
+                document.warn(position, text);
+            }
+        }
+    }
+}
+
 fn check_circles(topology: &Topology, document: &Document<'_>) {
     let mut alternates: Graph<(&VhostName, &ExchangeName)> = Graph::new();
     for Located { value, position } in &topology.exchanges {
@@ -277,7 +309,7 @@ fn keep_firsts<T: Clone, K: Ord>(
     definitions: &mut Vec<Located<T>>,
     document: &Document<'_>,
     key: impl Fn(&T) -> K,
-    same: impl Fn(&T, &T) -> bool,
+    redeclares: impl Fn(&T, &T) -> Result<(), BrokerError>,
     describe: impl Fn(&T) -> String,
 ) {
     let mut firsts: BTreeMap<K, (T, Position)> = BTreeMap::new();
@@ -289,17 +321,10 @@ fn keep_firsts<T: Clone, K: Ord>(
             }
             Entry::Occupied(entry) => {
                 let (first, Position { line, .. }) = entry.get();
-                let what = describe(value);
-                if same(first, value) {
-                    document.warn(
-                        *position,
-                        format!("{what} is already defined in line {line}"),
-                    );
-                } else {
-                    document.error(
-                        *position,
-                        format!("{what} is defined differently in line {line}"),
-                    );
+                let text = format!("{} is already defined in line {line}", describe(value));
+                match redeclares(first, value) {
+                    Ok(()) => document.warn(*position, text),
+                    Err(cause) => document.error(*position, format!("{text}: {cause}")),
                 }
                 false
             }

@@ -4,14 +4,17 @@
 use std::sync::Arc;
 
 use leveret_protocol::SmolStr;
+use toml::de::DeValue;
 
 use crate::config::{
-    Flag, Kind, List, Located, NAME_BYTES_MAX, Name, OneOf, Parsed, TableReader, did_you_mean,
+    Flag, Kind, List, Located, NAME_BYTES_MAX, Name, OneOf, Parsed, TableReader, alternatives,
+    did_you_mean,
 };
 use crate::model::{
-    Destination, ExchangeKind, ExchangeName, ExchangeSettings, FieldTable, FieldValue, QueueName,
-    QueueSettings, VhostName,
+    BrokerError, Destination, ExchangeKind, ExchangeName, FieldTable, FieldValue, QueueName,
+    VhostName,
 };
+use crate::policy;
 
 use super::arguments::{common_names, read_table};
 use super::{BindingDefinition, ExchangeDefinition, QueueDefinition, Topology};
@@ -37,17 +40,21 @@ pub(super) fn topology(root: &mut TableReader<'_>, vhosts: Vec<VhostName>) -> To
         vhosts,
         ..Topology::default()
     };
-    for table in root.sections("exchange") {
+    for mut table in root.sections("exchange") {
         let position = table.position();
-        if let Some(value) = exchange(table, &topology.vhosts) {
-            topology.exchanges.push(Located { value, position });
-        }
+        let exchange = exchange(&mut table, &topology.vhosts);
+        topology
+            .exchanges
+            .extend(exchange.map(|value| Located { value, position }));
+        table.finish();
     }
-    for table in root.sections("queue") {
+    for mut table in root.sections("queue") {
         let position = table.position();
-        if let Some(value) = queue(table, &topology.vhosts) {
-            topology.queues.push(Located { value, position });
-        }
+        let queue = queue(&mut table, &topology.vhosts);
+        topology
+            .queues
+            .extend(queue.map(|value| Located { value, position }));
+        table.finish();
     }
     for table in root.sections("binding") {
         topology.bindings.extend(bindings(table, &topology.vhosts));
@@ -55,57 +62,59 @@ pub(super) fn topology(root: &mut TableReader<'_>, vhosts: Vec<VhostName>) -> To
     topology
 }
 
-fn exchange(mut table: TableReader<'_>, vhosts: &[VhostName]) -> Option<ExchangeDefinition> {
-    let vhost = vhost(&mut table, vhosts);
-    let name = own_name(&mut table);
-    let kind = table.required("type", OneOf(EXCHANGE_TYPES));
+fn exchange(table: &mut TableReader<'_>, vhosts: &[VhostName]) -> Option<ExchangeDefinition> {
+    let vhost = vhost(table, vhosts);
+    let name = own_name(table).map(ExchangeName::from);
+    let kind = table.required("type", ExchangeType);
     let durable = table.read("durable", Flag, true);
     let auto_delete = table.read("auto_delete", Flag, false);
     let internal = table.read("internal", Flag, false);
     let alternate = table.optional("alternate", Name);
-    let mut arguments = read_table(&mut table, "arguments");
+    let mut arguments = read_table(table, "arguments");
     if let Some(alternate) = alternate {
         if arguments.get(ALTERNATE_EXCHANGE).is_some() {
-            let text =
-                format!("the alternate exchange is in 'arguments' too, as '{ALTERNATE_EXCHANGE}'");
+            let text = format!("'arguments' have a second '{ALTERNATE_EXCHANGE}'");
             table.document().error(alternate.position, text);
         }
         arguments.insert(ALTERNATE_EXCHANGE, alternate.value.as_str());
     }
-    let alternate = arguments
-        .get(ALTERNATE_EXCHANGE)
-        .and_then(FieldValue::as_str);
-    let settings = ExchangeSettings {
+    let (vhost, name, kind) = (vhost?, name?, kind?.value.name());
+    let settings = policy::exchange_settings(
+        &name,
+        &vhost,
+        kind,
         durable,
         auto_delete,
         internal,
-        alternate: alternate.map(ExchangeName::from),
-        arguments: Arc::new(arguments),
-        ..ExchangeSettings::new(kind.map_or(ExchangeKind::Direct, |kind| kind.value))
-    };
-    table.finish();
+        arguments,
+    );
     Some(ExchangeDefinition {
-        vhost: vhost?,
-        name: ExchangeName::from(name?),
-        settings,
+        settings: accepted(settings, table)?,
+        vhost,
+        name,
     })
 }
 
-fn queue(mut table: TableReader<'_>, vhosts: &[VhostName]) -> Option<QueueDefinition> {
-    let vhost = vhost(&mut table, vhosts);
-    let name = own_name(&mut table);
-    let settings = QueueSettings {
-        durable: table.read("durable", Flag, true),
-        auto_delete: table.read("auto_delete", Flag, false),
-        exclusive: None,
-        arguments: Arc::new(read_table(&mut table, "arguments")),
-    };
-    table.finish();
+fn queue(table: &mut TableReader<'_>, vhosts: &[VhostName]) -> Option<QueueDefinition> {
+    let vhost = vhost(table, vhosts);
+    let name = own_name(table).map(QueueName::from);
+    let durable = table.read("durable", Flag, true);
+    let auto_delete = table.read("auto_delete", Flag, false);
+    let arguments = read_table(table, "arguments");
+    let (vhost, name) = (vhost?, name?);
+    let settings = policy::queue_settings(&name, &vhost, durable, auto_delete, None, arguments);
     Some(QueueDefinition {
-        vhost: vhost?,
-        name: QueueName::from(name?),
-        settings,
+        settings: accepted(settings, table)?,
+        vhost,
+        name,
     })
+}
+
+/// What the broker would answer a client that declared the same.
+fn accepted<T>(settings: Result<T, BrokerError>, table: &TableReader<'_>) -> Option<T> {
+    settings
+        .map_err(|error| table.error(error.to_string()))
+        .ok()
 }
 
 fn bindings(mut table: TableReader<'_>, vhosts: &[VhostName]) -> Vec<Located<BindingDefinition>> {
@@ -239,15 +248,23 @@ fn own_name(table: &mut TableReader<'_>) -> Option<String> {
     Some(name.value)
 }
 
+/// The name of an exchange type.
+struct ExchangeType;
+
+impl Kind for ExchangeType {
+    type Value = ExchangeKind;
+
+    fn expected(&self) -> String {
+        alternatives(ExchangeKind::ALL.into_iter().map(ExchangeKind::name))
+    }
+
+    fn read(&self, value: &DeValue<'_>) -> Option<ExchangeKind> {
+        ExchangeKind::from_name(value.as_str()?)
+    }
+}
+
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 const X_MATCH: &str = "x-match";
-
-const EXCHANGE_TYPES: &[(&str, ExchangeKind)] = &[
-    ("direct", ExchangeKind::Direct),
-    ("fanout", ExchangeKind::Fanout),
-    ("topic", ExchangeKind::Topic),
-    ("headers", ExchangeKind::Headers),
-];
 
 const MATCH_MODES: &[(&str, &str)] = &[
     ("all", "all"),
@@ -258,7 +275,7 @@ const MATCH_MODES: &[(&str, &str)] = &[
 
 const BOUND_EXCHANGE: Parsed<fn(&str) -> Option<String>> = Parsed {
     expected: "the name of an exchange other than the default exchange, which cannot be bound",
-    read: |text| Name.read(&toml::de::DeValue::String(text.into())),
+    read: |text| Name.read(&DeValue::String(text.into())),
 };
 
 const BINDING_KEY: Parsed<fn(&str) -> Option<SmolStr>> = Parsed {

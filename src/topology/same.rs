@@ -1,12 +1,11 @@
-//! When two definitions are the same: whatever the order of their arguments.
+//! When two definitions are the same, which clients must agree with.
 
 use leveret_protocol::SmolStr;
 
-use crate::model::{
-    Destination, ExchangeName, ExchangeSettings, FieldTable, QueueSettings, VhostName,
-};
+use crate::model::{BrokerError, Destination, ExchangeName, FieldTable, VhostName};
+use crate::policy::{exchange_equivalent, queue_equivalent};
 
-use super::BindingDefinition;
+use super::{BindingDefinition, ExchangeDefinition, QueueDefinition};
 
 /// What makes a binding the binding that it is; its arguments in an order that
 /// does not depend on the file's.
@@ -24,20 +23,18 @@ impl BindingDefinition {
     }
 }
 
-pub(super) fn same_exchange(left: &ExchangeSettings, right: &ExchangeSettings) -> bool {
-    let rest = |settings: &ExchangeSettings| ExchangeSettings {
-        arguments: Default::default(),
-        ..settings.clone()
-    };
-    rest(left) == rest(right) && in_order(&left.arguments) == in_order(&right.arguments)
+impl ExchangeDefinition {
+    /// Whether a declaration of this is fine with what exists as `current`.
+    pub(super) fn redeclares(&self, current: &Self) -> Result<(), BrokerError> {
+        exchange_equivalent(&self.name, &self.vhost, &current.settings, &self.settings)
+    }
 }
 
-pub(super) fn same_queue(left: &QueueSettings, right: &QueueSettings) -> bool {
-    let rest = |settings: &QueueSettings| QueueSettings {
-        arguments: Default::default(),
-        ..settings.clone()
-    };
-    rest(left) == rest(right) && in_order(&left.arguments) == in_order(&right.arguments)
+impl QueueDefinition {
+    /// Whether a declaration of this is fine with what exists as `current`.
+    pub(super) fn redeclares(&self, current: &Self) -> Result<(), BrokerError> {
+        queue_equivalent(&self.name, &self.vhost, &current.settings, &self.settings)
+    }
 }
 
 fn in_order(arguments: &FieldTable) -> String {

@@ -16,7 +16,7 @@ const OLD: &str = r#"
     name = "errors"
     [[queue]]
     name = "all"
-    arguments = { x-a = 1, x-b = 2 }
+    arguments = { x-queue-version = 2, x-note = "a" }
     [[binding]]
     from = "logs"
     to_queue = "errors"
@@ -44,7 +44,7 @@ fn steps_are_in_an_order_in_which_they_can_be_done() {
         vhost = "new"
         [[queue]]
         name = "all"
-        arguments = { x-b = 2, x-a = 1 }
+        arguments = { x-note = "b", x-queue-version = 2 }
         [[binding]]
         from = "fresh"
         to_queue = "everything"
@@ -89,7 +89,7 @@ fn what_exists_cannot_become_something_else() {
 
         [[queue]]
         name = "all"
-        arguments = { x-a = 1, x-b = "2" }
+        arguments = { x-queue-version = 1 }
 
         [[queue]]
         name = "another"
@@ -99,17 +99,18 @@ fn what_exists_cannot_become_something_else() {
         .iter()
         .map(|conflict| (conflict.position.line, conflict.to_string()))
         .collect();
-    let text = |what| {
+    let text = |field, of, wanted, current| {
         format!(
-            "{what} in vhost '/' exists with other settings, which cannot be changed while it exists"
+            "what exists cannot be changed: inequivalent arg '{field}' for {of} in vhost '/': \
+             received '{wanted}' but current is '{current}'"
         )
     };
     assert_eq!(
         conflicts,
         [
-            (2, text("exchange 'logs'")),
-            (7, text("queue 'errors'")),
-            (11, text("queue 'all'")),
+            (2, text("type", "exchange 'logs'", "direct", "topic")),
+            (7, text("durable", "queue 'errors'", "false", "true")),
+            (11, text("x-queue-version", "queue 'all'", "1", "2")),
         ]
     );
 }

@@ -180,9 +180,7 @@ const FINDINGS: &[(&str, &[&str])] = &[
     ),
     (
         "[[exchange]]\nname = \"x\"\ntype = \"fanout\"\nalternate = \"amq.topic\"\narguments = { alternate-exchange = \"amq.topic\" }\n",
-        &[
-            "leveret.toml:4:13: error: the alternate exchange is in 'arguments' too, as 'alternate-exchange'",
-        ],
+        &["leveret.toml:4:13: error: 'arguments' have a second 'alternate-exchange'"],
     ),
     (
         "[[binding]]\nto_queue = \"q\"\n",
@@ -307,13 +305,15 @@ const FINDINGS: &[(&str, &[&str])] = &[
     (
         "[[queue]]\nname = \"q\"\n[[queue]]\nname = \"q\"\ndurable = false\n[[queue]]\nname = \"q\"\narguments = { x-a = 1 }\n",
         &[
-            "leveret.toml:3:1: error: queue 'q' is defined differently in line 1",
-            "leveret.toml:6:1: error: queue 'q' is defined differently in line 1",
+            "leveret.toml:3:1: error: queue 'q' is already defined in line 1: inequivalent arg 'durable' for queue 'q' in vhost '/': received 'false' but current is 'true'",
+            "leveret.toml:6:1: warning: queue 'q' is already defined in line 1",
         ],
     ),
     (
         "[[exchange]]\nname = \"x\"\ntype = \"fanout\"\nalternate = \"amq.topic\"\n[[exchange]]\nname = \"x\"\ntype = \"topic\"\nalternate = \"amq.topic\"\n",
-        &["leveret.toml:5:1: error: exchange 'x' is defined differently in line 1"],
+        &[
+            "leveret.toml:5:1: error: exchange 'x' is already defined in line 1: inequivalent arg 'type' for exchange 'x' in vhost '/': received 'topic' but current is 'fanout'",
+        ],
     ),
     (
         "[[queue]]\nname = \"q\"\n[[binding]]\nfrom = \"amq.fanout\"\nto_queue = \"q\"\n[[binding]]\nfrom = \"amq.fanout\"\nto_queue = \"q\"\n",
@@ -339,6 +339,31 @@ const FINDINGS: &[(&str, &[&str])] = &[
         &[
             "leveret.toml:3:12: warning: the password of user 'a' stands here in the clear, 'leveret hash-password' turns it into a password_hash",
             "leveret.toml:4:10: error: no [[vhost]] 'shp', did you mean 'shop'?",
+        ],
+    ),
+    (
+        "[[queue]]\nname = \"q\"\narguments = { x-message-ttl = 1000 }\n",
+        &[
+            "leveret.toml:1:1: error: invalid arg 'x-message-ttl' for queue 'q' in vhost '/': not supported yet",
+        ],
+    ),
+    (
+        "[[queue]]\nname = \"q\"\narguments = { x-mesage-ttl = 1000, x-note = 1 }\n",
+        &[
+            "leveret.toml:1:1: warning: argument 'x-mesage-ttl' has no effect, did you mean 'x-message-ttl'?",
+        ],
+    ),
+    (
+        "[[exchange]]\nname = \"x\"\ntype = \"fanout\"\narguments = { alternate_exchange = \"amq.fanout\" }\n",
+        &[
+            "leveret.toml:1:1: warning: nothing is bound to exchange 'x', messages published to it are dropped",
+            "leveret.toml:1:1: warning: argument 'alternate_exchange' has no effect, did you mean 'alternate-exchange'?",
+        ],
+    ),
+    (
+        "[[exchange]]\nname = \"x\"\ntype = \"fanout\"\narguments = { alternate-exchange = 5 }\n",
+        &[
+            "leveret.toml:1:1: error: invalid type 'signedint' for arg 'alternate-exchange' in exchange 'x' in vhost '/'",
         ],
     ),
 ];
