@@ -5,12 +5,12 @@
 //!                                          a connection each ─▶ report
 //! ```
 //! The tool shares the machine with the broker, so it must be lean: publishes are copied
-//! from frames encoded beforehand ([`template`]), deliveries are read in place
-//! ([`delivery`]), and the threads share nothing but counters ([`shared`]).
+//! from frames encoded beforehand (`template`), deliveries are read in place
+//! (`delivery`), and the threads share nothing but counters (`shared`).
 //!
 //! Every message carries its place in a sequence and the time at which it was due to be
-//! sent ([`stamp`]). So each run proves that nothing was lost, doubled or reordered
-//! ([`sequence`]), and a broker that stalls a publisher cannot hide it from the latencies.
+//! sent (`stamp`). So each run proves that nothing was lost, doubled or reordered
+//! (`sequence`), and a broker that stalls a publisher cannot hide it from the latencies.
 
 mod args;
 mod client;
