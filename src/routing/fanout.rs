@@ -1,0 +1,35 @@
+//! Fanout: every binding takes every message (AMQP 0-9-1 §3.1.3.2).
+
+use std::sync::Arc;
+
+use super::binding::Bound;
+use super::exchange_type::{ExchangeType, Matcher, Publish};
+use super::persistent::List;
+use super::walk::Scratch;
+use crate::model::ExchangeKind;
+
+pub(super) const TYPE: ExchangeType = ExchangeType {
+    kind: ExchangeKind::Fanout,
+    doc: "Takes every message, whatever its routing key.",
+    reads_headers: false,
+    matcher: || Box::new(Fanout),
+};
+
+#[derive(Clone, Debug)]
+struct Fanout;
+
+impl Matcher for Fanout {
+    fn matches(
+        &self,
+        bindings: &List<Arc<Bound>>,
+        _publish: &Publish<'_>,
+        _scratch: &mut Scratch,
+        found: &mut dyn FnMut(&Arc<Bound>),
+    ) {
+        bindings.iter().for_each(found);
+    }
+
+    fn reason(&self, _bound: &Bound, _publish: &Publish<'_>) -> String {
+        "a fanout exchange takes every message".to_owned()
+    }
+}
