@@ -1,10 +1,10 @@
 //! Publisher confirms (WIRE.md section 5).
 
 use leveret_protocol::method::*;
-use leveret_protocol::{Method, Properties};
+use leveret_protocol::{Method, Properties, content};
 
 use crate::support::client::Client;
-use crate::support::matched;
+use crate::support::{leveret_only, matched};
 
 #[test]
 fn tags_run_from_1_from_confirm_select() {
@@ -60,6 +60,33 @@ fn every_message_of_a_burst_is_confirmed_once() {
     client.sync(1);
     client.expect_nothing(1);
     assert_eq!(client.look_up(queue), Some((2_000, 0)));
+}
+
+#[test]
+fn what_came_together_is_confirmed_together_and_in_order() {
+    leveret_only!("RabbitMQ coalesces as it happens, and in no order");
+    let mut client = Client::confirming();
+    let queue = client.temp_queue(1);
+    let mut burst = Vec::new();
+    for _ in 0..1_000 {
+        let publish = BasicPublish {
+            routing_key: queue,
+            ..BasicPublish::default()
+        };
+        content::encode(&mut burst, 1, &publish, &[0, 0], b"burst", 131_072);
+    }
+    client.send_bytes(&burst);
+    let (mut acks, mut last) = (0, 0);
+    while last < 1_000 {
+        let ack = matched!(client.next_method(1), Method::BasicAck(ack) => ack);
+        assert!(ack.delivery_tag > last, "{ack:?} after {last}");
+        assert!(
+            ack.multiple || ack.delivery_tag == last + 1,
+            "{ack:?} after {last}"
+        );
+        (acks, last) = (acks + 1, ack.delivery_tag);
+    }
+    assert!(acks <= 100, "{acks} acks for one write");
 }
 
 #[test]

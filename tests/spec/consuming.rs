@@ -320,6 +320,7 @@ fn an_exclusive_consumer_keeps_others_out() {
     client.open_channel(2);
     client.refused(2, &consume(queue), 403, text);
     client.refused(2, &exclusive, 403, text);
+    assert!(client.get(2, queue, true).is_none(), "a get is no consumer");
     client.cancel(1, tag);
     client.consume_with(2, &consume(queue));
     client.refused(1, &exclusive, 403, text);

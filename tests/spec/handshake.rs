@@ -194,6 +194,31 @@ fn a_bad_amqplain_login_names_its_mechanism() {
 }
 
 #[test]
+fn a_malformed_response_does_not_get_in() {
+    let login = Login::default();
+    std::thread::scope(|scope| {
+        for (mechanism, response) in [
+            ("PLAIN", &b""[..]),
+            ("PLAIN", b"guest"),
+            ("PLAIN", b"\0guest"),
+            ("PLAIN", b"\0guest\0guest\0guest"),
+            ("PLAIN", b"\0\xff\xfe\0guest"),
+            ("AMQPLAIN", b""),
+            ("AMQPLAIN", b"\x05LOGINS\xff\xff\xff\xff"),
+            ("AMQPLAIN", b"\x05LOGINS\0\0\0\x05guest"),
+        ] {
+            let login = &login;
+            scope.spawn(move || {
+                let mut client = Client::dial();
+                client.greet();
+                client.start_ok(login, mechanism, response);
+                client.expect_end();
+            });
+        }
+    });
+}
+
+#[test]
 fn an_unknown_mechanism_is_503() {
     leveret_only!("RabbitMQ closes the socket after a delay and says nothing before login");
     let mut client = Client::dial();

@@ -12,6 +12,7 @@ mod channels;
 mod configured;
 mod confirms;
 mod consuming;
+mod equivalence;
 mod exchanges;
 mod frames;
 mod get;

@@ -191,12 +191,16 @@ impl Client {
         }
     }
 
-    /// Waits until the server has closed the socket; what comes before is dropped.
+    /// Waits until the server has closed the socket; what comes before is
+    /// dropped, but a `connection.close` is answered.
     #[track_caller]
     pub fn expect_end(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.read(deadline) {
+                Ok(incoming) if matches!(incoming.method, Method::ConnectionClose(_)) => {
+                    self.send(0, &ConnectionCloseOk {});
+                }
                 Ok(_) => {}
                 Err(ended) => return assert_eq!(ended, Ended::Closed),
             }
