@@ -13,6 +13,10 @@ pub mod session;
 pub mod config;
 pub mod topology;
 
+mod server;
+
+pub use server::{Broker, StartError};
+
 pub mod broker;
 
 pub mod gateway;

@@ -1,1 +1,31 @@
-//! Owns every state: catalog, queue hosts, publish path.
+//! Owns every state: virtual hosts with their catalogs and queue hosts, users,
+//! the publish path. It carries out what the pure layers decide and knows no
+//! wire format beyond the messages' own.
+//!
+//! Locks are taken in one order and held for a few lines, never across an
+//! await: catalog, then one queue, then one outbox.
+
+mod access;
+mod definitions;
+mod exchanges;
+mod node;
+mod outbox;
+mod properties;
+mod publish;
+mod queue_host;
+mod queues;
+mod random;
+mod reply_to;
+mod vhost;
+
+pub use access::{Access, LoginRefused};
+pub use definitions::Definition;
+pub use exchanges::{BindRequest, ExchangeRequest};
+pub use node::{ConnectionLimits, Node};
+pub use outbox::{Outbox, Outgoing, Wakes};
+pub use publish::{Incoming, Publisher};
+pub use queue_host::{Cancelled, QueueHost};
+pub use queues::{QueueRequest, QueueStatus};
+pub use random::{consumer_tag, queue_name};
+pub use reply_to::{REPLY_TO, ReplyTargets};
+pub use vhost::{Requester, Vhost};

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::builder::PossibleValue;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{ConfigErrors, LogFilter, LogFormat};
-use crate::telemetry;
-use crate::topology::BrokerFile;
+use crate::topology::{self, BrokerFile};
+use crate::{Broker, telemetry};
 
 /// What goes before the file: flags first, then the environment.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -40,17 +40,96 @@ pub struct ServeArgs {
     pub log_format: Option<LogFormat>,
 }
 
-/// Runs the broker until it is told to stop.
+/// Runs the broker until SIGTERM or SIGINT, which close all connections with
+/// 320; a second one ends it at once. SIGHUP reads the file again.
 ///
 /// # Errors
-/// If the file is wrong.
+/// If the file is wrong or the broker does not start.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let file = resolve(args)?;
     telemetry::init(&file.config.log)?;
     for warning in &file.warnings {
         tracing::warn!("{warning}");
     }
-    bail!("this build has no listeners");
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if file.config.server.workers > 0 {
+        runtime.worker_threads(file.config.server.workers.into());
+    }
+    runtime.enable_all().build()?.block_on(serve(args, file))
+}
+
+async fn serve(args: &ServeArgs, file: BrokerFile) -> anyhow::Result<ExitCode> {
+    // Before anything is served, so that no signal meets the default action.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+
+    let broker = Broker::start(&file.config, &file.topology).await?;
+    for address in broker.addresses() {
+        tracing::info!(%address, "listening for AMQP 0-9-1");
+    }
+    tracing::warn!("messages and definitions live in memory only: nothing survives a restart");
+
+    let mut running = file;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(args, &broker, &mut running),
+        }
+    }
+    tracing::info!("shutting down: closing all connections");
+    tokio::select! {
+        () = broker.shutdown() => Ok(ExitCode::SUCCESS),
+        _ = terminate.recv() => Ok(ExitCode::FAILURE),
+        _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Applies a new version of the file, all of it or nothing.
+fn reload(args: &ServeArgs, broker: &Broker, running: &mut BrokerFile) {
+    let file = match resolve(args) {
+        Ok(file) => file,
+        Err(errors) => {
+            tracing::error!("the file was read again and is not applied:\n{errors}");
+            return;
+        }
+    };
+    for warning in &file.warnings {
+        tracing::warn!("{warning}");
+    }
+    let changes = match topology::diff(&running.topology, &file.topology) {
+        Ok(changes) => changes,
+        Err(conflicts) => {
+            for conflict in conflicts {
+                let line = conflict.position.line;
+                tracing::error!(line, "the file is not applied: {conflict}");
+            }
+            return;
+        }
+    };
+    if let Err(error) = topology::apply(&changes, broker.node()) {
+        tracing::error!("the file is not applied: {error}");
+        return;
+    }
+    for change in &changes {
+        tracing::info!("{change}");
+    }
+    let users_changed = file.config.users != running.config.users;
+    if users_changed {
+        broker.node().access().replace(file.config.users.clone());
+        tracing::info!("users replaced; connections that are open stay");
+    }
+    let mut rest = file.config.clone();
+    rest.users.clone_from(&running.config.users);
+    if rest != running.config {
+        tracing::warn!("settings outside users, exchanges, queues and bindings take a restart");
+    }
+    if changes.is_empty() && !users_changed {
+        tracing::info!("the file was read again: nothing to change");
+    }
+    running.config.users = file.config.users;
+    running.topology = file.topology;
 }
 
 /// The file with the environment and the flags over it.

@@ -1,1 +1,3 @@
-//! Sockets.
+//! Sockets: one folder per protocol.
+
+pub mod amqp;

@@ -42,7 +42,7 @@ pub enum BrokerError {
         /// Which argument or flag.
         argument: String,
         /// Of what.
-        entity: Entity,
+        entity: Box<Entity>,
         /// What was asked for, with quotes where RabbitMQ has them.
         received: String,
         /// What it is.
@@ -67,6 +67,12 @@ pub enum BrokerError {
         /// For whom.
         user: UserName,
     },
+    /// 502, what was sent cannot be read
+    #[error("{0}")]
+    Syntax(String),
+    /// 503, no such exchange type
+    #[error("{0}")]
+    CommandInvalid(String),
     /// 530
     #[error("{0}")]
     NotAllowed(String),
@@ -103,6 +109,8 @@ impl BrokerError {
             Self::Inequivalent { .. } | Self::ArgumentInvalid(_) | Self::Precondition(_) => {
                 ReplyCode::PreconditionFailed
             }
+            Self::Syntax(_) => ReplyCode::SyntaxError,
+            Self::CommandInvalid(_) => ReplyCode::CommandInvalid,
             Self::NotAllowed(_) => ReplyCode::NotAllowed,
             Self::NotImplemented(_) => ReplyCode::NotImplemented,
             Self::Internal(_) => ReplyCode::InternalError,

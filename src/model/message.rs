@@ -28,10 +28,10 @@ pub struct Message {
 }
 
 /// Messages that share a buffer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Block {
-    data: Vec<u8>,
-    entries: Vec<Entry>,
+    data: Box<[u8]>,
+    entries: Box<[Entry]>,
     /// The body of the only message, where it was too large to copy.
     large_body: Vec<Bytes>,
 }
@@ -39,7 +39,14 @@ pub struct Block {
 /// Collects one block.
 #[derive(Debug, Default)]
 pub struct BlockBuilder {
-    block: Block,
+    block: Building,
+}
+
+#[derive(Debug, Default)]
+struct Building {
+    data: Vec<u8>,
+    entries: Vec<Entry>,
+    large_body: Vec<Bytes>,
 }
 
 /// A message's body.
@@ -136,13 +143,13 @@ impl Message {
     /// The exchange that it was published to.
     #[must_use]
     pub fn exchange(&self) -> &str {
-        envelope_parts(self.envelope()).0
+        envelope_parts(self.envelope()).unwrap_or_default().0
     }
 
     /// The routing key that it was published with.
     #[must_use]
     pub fn routing_key(&self) -> &str {
-        envelope_parts(self.envelope()).1
+        envelope_parts(self.envelope()).unwrap_or_default().1
     }
 
     /// Whether these messages use less than half of the blocks that they keep
@@ -186,7 +193,7 @@ impl Message {
         }
 
         fn close(builder: &mut BlockBuilder, messages: &mut [Message]) {
-            let block = Arc::new(std::mem::take(builder).finish());
+            let block = Arc::new(builder.finish());
             for (index, message) in messages.iter_mut().enumerate() {
                 *message = Message::new(Arc::clone(&block), index as u32);
             }
@@ -256,7 +263,6 @@ impl BlockBuilder {
         persistent: bool,
     ) {
         debug_assert!(self.is_empty(), "a large body is alone in its block");
-        self.block.data.reserve_exact(envelope.len() + header.len());
         self.block.data.extend_from_slice(envelope);
         self.block.data.extend_from_slice(header);
         let body_bytes = body.iter().map(Bytes::len).sum();
@@ -276,12 +282,18 @@ impl BlockBuilder {
         self.block.entries.is_empty()
     }
 
-    /// The block, shrunk to what it holds.
-    #[must_use]
-    pub fn finish(mut self) -> Block {
-        self.block.data.shrink_to_fit();
-        self.block.entries.shrink_to_fit();
-        self.block
+    /// The block, no larger than what it holds; the builder begins the next.
+    pub fn finish(&mut self) -> Block {
+        // The builder keeps its memory: one exact copy costs less than growing
+        // anew for every block.
+        let block = Block {
+            data: self.block.data.as_slice().into(),
+            entries: self.block.entries.as_slice().into(),
+            large_body: std::mem::take(&mut self.block.large_body),
+        };
+        self.block.data.clear();
+        self.block.entries.clear();
+        block
     }
 
     fn add_entry(
@@ -325,19 +337,17 @@ impl Body<'_> {
 /// Blocks up to this size are not worth a copy.
 const SMALL_BLOCK_BYTES: usize = 1024;
 
-/// Exchange and routing key of an envelope; empty where it is malformed.
+/// Exchange and routing key of an envelope; `None` if it is malformed or not
+/// UTF-8, which a stored message's never is.
 #[must_use]
-pub fn envelope_parts(envelope: &[u8]) -> (&str, &str) {
-    let (exchange, rest) = short_string(envelope);
-    (exchange, short_string(rest).0)
+pub fn envelope_parts(envelope: &[u8]) -> Option<(&str, &str)> {
+    let (exchange, rest) = short_string(envelope)?;
+    let (routing_key, _) = short_string(rest)?;
+    Some((exchange, routing_key))
 }
 
-fn short_string(octets: &[u8]) -> (&str, &[u8]) {
-    let Some((&length, rest)) = octets.split_first() else {
-        return ("", &[]);
-    };
-    match rest.split_at_checked(length as usize) {
-        Some((text, rest)) => (std::str::from_utf8(text).unwrap_or_default(), rest),
-        None => ("", &[]),
-    }
+fn short_string(octets: &[u8]) -> Option<(&str, &[u8])> {
+    let (&length, rest) = octets.split_first()?;
+    let (text, rest) = rest.split_at_checked(length as usize)?;
+    Some((std::str::from_utf8(text).ok()?, rest))
 }

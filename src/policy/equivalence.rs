@@ -74,7 +74,7 @@ fn compare<T: PartialEq + std::fmt::Display>(
     }
     Err(BrokerError::Inequivalent {
         argument: field.to_owned(),
-        entity: of(),
+        entity: Box::new(of()),
         received: format!("'{wanted}'"),
         current: format!("'{current}'"),
     })
@@ -98,7 +98,7 @@ fn compare_arguments<T>(
         };
         return Err(BrokerError::Inequivalent {
             argument: row.name.to_owned(),
-            entity: of(),
+            entity: Box::new(of()),
             received,
             current,
         });

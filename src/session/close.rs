@@ -100,7 +100,8 @@ impl Session {
     }
 
     /// Takes all that a channel's client has not settled, in the order of
-    /// delivery; uncommitted settlements count as not made.
+    /// delivery; uncommitted settlements count as not made. Nothing is
+    /// delivered on the channel from here on.
     pub fn take_held(&mut self, channel: u16) -> Vec<Held> {
         let Some(channel) = self
             .channel_key(channel)
@@ -108,10 +109,21 @@ impl Session {
         else {
             return Vec::new();
         };
+        if channel.is_open() {
+            channel.state = ChannelState::Releasing(None);
+        }
         if let Mode::Transaction(transaction) = &mut channel.mode {
             transaction.rollback(&mut channel.deliveries);
         }
         channel.deliveries.take_all()
+    }
+
+    /// Takes what a channel's client has not settled; what it settled in an
+    /// open transaction stays with that.
+    pub fn take_unsettled(&mut self, channel: u16) -> Vec<Held> {
+        self.open_channel(channel)
+            .map(|channel| channel.deliveries.take_all())
+            .unwrap_or_default()
     }
 
     /// A channel holds nothing any more: its end is told to the client.

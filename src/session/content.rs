@@ -12,8 +12,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use leveret_protocol::content::PublishScan;
 use leveret_protocol::header::{BASIC_CLASS_ID, PropertyScan};
-use leveret_protocol::method::BasicPublish;
 use leveret_protocol::{ContentHeader, DecodeError, FrameKind, frame};
 
 use crate::model::{self, LARGE_BODY_BYTES};
@@ -88,7 +88,7 @@ pub(super) struct Facts {
 #[derive(Debug)]
 pub(super) enum ContentError {
     Decode(DecodeError),
-    WrongClass,
+    WrongClass(u16),
     /// More body than the header announced.
     TooLong,
     /// The announced body is above the limit.
@@ -108,7 +108,7 @@ fn check_header(
 ) -> Result<(ContentHeader<'_>, Facts), ContentError> {
     let header = ContentHeader::decode(payload)?;
     if header.class_id != BASIC_CLASS_ID {
-        return Err(ContentError::WrongClass);
+        return Err(ContentError::WrongClass(header.class_id));
     }
     let scan = PropertyScan::new(header.properties)?;
     if header.body_bytes > body_bytes_max {
@@ -153,9 +153,9 @@ pub(super) fn whole_content(
 }
 
 impl Start {
-    pub(super) fn new(envelope: &[u8], method: &BasicPublish<'_>) -> Self {
+    pub(super) fn new(method: &PublishScan<'_>) -> Self {
         Self {
-            envelope: envelope.to_vec(),
+            envelope: method.envelope.to_vec(),
             mandatory: method.mandatory,
             immediate: method.immediate,
         }
@@ -247,13 +247,13 @@ impl Publish<'_> {
     /// The exchange's name.
     #[must_use]
     pub fn exchange(&self) -> &str {
-        model::envelope_parts(&self.envelope).0
+        model::envelope_parts(&self.envelope).unwrap_or_default().0
     }
 
     /// The routing key.
     #[must_use]
     pub fn routing_key(&self) -> &str {
-        model::envelope_parts(&self.envelope).1
+        model::envelope_parts(&self.envelope).unwrap_or_default().1
     }
 
     /// The properties' flags and list.

@@ -15,8 +15,8 @@ use super::{Consumer, Held, Output, Session};
 /// Where a delivery stands with its client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delivered {
-    /// It is on its way and will be settled.
-    Held,
+    /// It is on its way and will be settled; the queue's number.
+    Held(u32),
     /// It is on its way and nothing more will be heard of it.
     Done,
     /// Its consumer is gone: the client never saw it.
@@ -103,11 +103,7 @@ impl Session {
             message,
             self.frame_max,
         );
-        if held.is_some() {
-            Delivered::Held
-        } else {
-            Delivered::Done
-        }
+        held.map_or(Delivered::Done, |held| Delivered::Held(held.queue))
     }
 
     /// Answers a `basic.get` with a message.

@@ -1,9 +1,10 @@
 //! Takes frames off the read buffer and decides what each one means here.
 
 use bytes::Bytes;
+use leveret_protocol::content::PublishScan;
 use leveret_protocol::method::{
-    AccessRequestOk, BasicPublish, ChannelFlowOk, ChannelOpenOk, ConfirmSelectOk,
-    ConnectionCloseOk, TxRollbackOk, TxSelectOk,
+    AccessRequestOk, ChannelFlowOk, ChannelOpenOk, ConfirmSelectOk, ConnectionCloseOk,
+    ConnectionUpdateSecretOk, TxRollbackOk, TxSelectOk,
 };
 use leveret_protocol::{DecodeError, Frame, FrameKind, Method, ReplyCode, content, frame};
 
@@ -147,14 +148,13 @@ impl Session {
         match method {
             Method::ConnectionClose(close) => self.client_closes(&close),
             Method::ConnectionUpdateSecret(_) => {
-                // Passwords do not expire here, so there is nothing to renew;
-                // RabbitMQ's internal users get the same answer.
-                let text = "secret update is not supported by the authentication mechanism";
-                self.fail(Cause::new(ReplyCode::NotAllowed, text, method.ids()));
+                // A password does not expire, so there is nothing to renew; as
+                // with RabbitMQ's internal users, the answer is yes.
+                self.send(0, &ConnectionUpdateSecretOk {});
             }
             method => {
-                let text = format!("{} is not allowed on channel 0", method.name());
-                self.fail(Cause::new(ReplyCode::CommandInvalid, text, method.ids()));
+                let text = "unexpected method in connection state running";
+                self.fail(Cause::new(ReplyCode::ChannelError, text, method.ids()));
             }
         }
         None
@@ -184,10 +184,10 @@ impl Session {
             std::mem::replace(&mut channel.content, Content::Idle),
         ) {
             (FrameKind::Method, Content::Idle) => {
+                if let Some(publish) = content::scan_publish(frame.payload) {
+                    return self.publish(key, &publish, number, input, offset);
+                }
                 let method = match Method::decode(frame.payload, &self.limits) {
-                    Ok(Method::BasicPublish(publish)) => {
-                        return self.publish(key, &publish, frame, input, offset);
-                    }
                     Ok(method) => method,
                     Err(error) => {
                         self.fail_decoding(&error, frame.payload);
@@ -231,33 +231,32 @@ impl Session {
     fn publish<'a>(
         &mut self,
         key: usize,
-        method: &BasicPublish<'a>,
-        frame: Frame<'a>,
+        method: &PublishScan<'a>,
+        number: u16,
         input: &'a Bytes,
         offset: &mut usize,
     ) -> Option<Request<'a>> {
-        let envelope = content::publish_envelope(frame.payload)?;
         let rest = input.get(*offset..).unwrap_or_default();
         let whole = whole_content(
             rest,
-            frame.channel,
+            number,
             self.limits.frame_max,
             self.settings.message_bytes_max,
         );
         let Some((header, facts, body, size)) = whole else {
-            self.channels.get_mut(key)?.content = Content::Header(Start::new(envelope, method));
+            self.channels.get_mut(key)?.content = Content::Header(Start::new(method));
             return None;
         };
         *offset += size;
         self.published(
             key,
             Publish {
-                channel: frame.channel,
+                channel: number,
                 mandatory: method.mandatory,
                 immediate: method.immediate,
                 persistent: facts.persistent,
                 notable: facts.notable,
-                envelope: envelope.into(),
+                envelope: method.envelope.into(),
                 header: header.into(),
                 body: BodyIn::Slice(body.into()),
             },
@@ -508,9 +507,11 @@ impl Session {
         let maximum = self.settings.message_bytes_max;
         let (code, text) = match error {
             ContentError::Decode(error) => (error.reply_code(), error.to_string()),
-            ContentError::WrongClass => (
+            ContentError::WrongClass(class_id) => (
                 ReplyCode::UnexpectedFrame,
-                "expected content header for class 60".to_owned(),
+                format!(
+                    "expected content header for class 60, got one for class {class_id} instead"
+                ),
             ),
             ContentError::TooLong => (
                 ReplyCode::FrameError,

@@ -112,12 +112,17 @@ impl Output {
         }
     }
 
-    /// Gives the buffer's memory back if nothing waits; an idle connection
-    /// keeps none.
-    pub fn release(&mut self) {
-        if self.is_empty() {
-            *self = Self::default();
+    /// Lends memory to an output that has none.
+    pub fn lend(&mut self, memory: impl FnOnce() -> Vec<u8>) {
+        if self.buffer.capacity() == 0 {
+            self.buffer = memory();
         }
+    }
+
+    /// Gives the buffer's memory up if all is written: an idle connection
+    /// keeps none.
+    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
+        (self.is_empty() && self.buffer.capacity() > 0).then(|| std::mem::take(&mut self.buffer))
     }
 }
 

@@ -6,6 +6,7 @@
 //! probably not meant is a warning, and what a new version of the file changes
 //! is a list of steps ([`diff`]).
 
+mod apply;
 mod arguments;
 mod diff;
 mod file;
@@ -26,6 +27,7 @@ use crate::model::{
     QueueSettings, VhostName,
 };
 
+pub use apply::apply;
 pub use diff::{Change, Conflict, diff};
 pub use file::BrokerFile;
 

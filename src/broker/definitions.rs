@@ -1,0 +1,141 @@
+//! Many definitions at once, as a file has them: all or none.
+
+use std::collections::BTreeMap;
+
+use crate::model::{
+    BrokerError, Destination, ExchangeName, ExchangeSettings, QueueName, QueueSettings, VhostName,
+};
+use crate::policy;
+use crate::routing::{BindRefused, Binding, RoutingTable};
+
+use super::{Node, Vhost};
+
+/// One thing to be there, or to be gone.
+#[derive(Clone, Debug)]
+pub enum Definition {
+    /// An exchange is there.
+    Exchange(ExchangeName, ExchangeSettings),
+    /// A queue is there.
+    Queue(QueueName, QueueSettings),
+    /// A binding is there.
+    Bind(Binding),
+    /// A binding is gone.
+    Unbind(Binding),
+}
+
+impl Node {
+    /// Brings definitions about, in order, creating virtual hosts as needed.
+    /// What is there already and equal is fine.
+    ///
+    /// # Errors
+    /// If one cannot be, and then nothing was changed.
+    pub fn define(&self, definitions: Vec<(VhostName, Definition)>) -> Result<(), BrokerError> {
+        let mut by_vhost: BTreeMap<VhostName, Vec<Definition>> = BTreeMap::new();
+        for (vhost, definition) in definitions {
+            by_vhost.entry(vhost).or_default().push(definition);
+        }
+        let vhosts: Vec<_> = by_vhost
+            .into_iter()
+            .map(|(name, definitions)| (self.ensure_vhost(&name), definitions))
+            .collect();
+        // All catalogs stay locked from the first check to the last change, in
+        // the order of their names; nobody else ever holds two.
+        let mut prepared = Vec::with_capacity(vhosts.len());
+        for (vhost, definitions) in &vhosts {
+            let catalog = vhost.catalog.lock();
+            let plan = Plan::new(vhost, &catalog.routing, definitions)?;
+            prepared.push((vhost, catalog, plan));
+        }
+        for (vhost, mut catalog, plan) in prepared {
+            catalog.routing = plan.routing;
+            for (name, settings) in plan.queues {
+                vhost.create_queue(&mut catalog, name, settings);
+            }
+            vhost.changed();
+        }
+        Ok(())
+    }
+}
+
+/// What a virtual host will be.
+struct Plan {
+    routing: RoutingTable,
+    queues: Vec<(QueueName, QueueSettings)>,
+}
+
+impl Plan {
+    fn new(
+        vhost: &Vhost,
+        routing: &RoutingTable,
+        definitions: &[Definition],
+    ) -> Result<Self, BrokerError> {
+        let mut plan = Self {
+            routing: routing.clone(),
+            queues: Vec::new(),
+        };
+        for definition in definitions {
+            plan.add(vhost, definition)?;
+        }
+        Ok(plan)
+    }
+
+    fn add(&mut self, vhost: &Vhost, definition: &Definition) -> Result<(), BrokerError> {
+        match definition {
+            Definition::Exchange(name, settings) => match self.routing.exchange(name.as_str()) {
+                Some(current) => policy::exchange_equivalent(name, &vhost.name, current, settings)?,
+                None => self
+                    .routing
+                    .declare_exchange(name.clone(), settings.clone()),
+            },
+            Definition::Queue(name, settings) => match vhost.find_queue(name.as_str()) {
+                Some(host) => {
+                    policy::queue_equivalent(name, &vhost.name, host.settings(), settings)?
+                }
+                None => self.queues.push((name.clone(), settings.clone())),
+            },
+            Definition::Bind(binding) => self.bind(vhost, binding)?,
+            Definition::Unbind(binding) => {
+                self.routing.unbind(binding);
+            }
+        }
+        Ok(())
+    }
+
+    fn bind(&mut self, vhost: &Vhost, binding: &Binding) -> Result<(), BrokerError> {
+        if let Destination::Queue(queue) = &binding.destination
+            && vhost.find_queue(queue.as_str()).is_none()
+            && !self.queues.iter().any(|(name, _)| name == queue)
+        {
+            return Err(BrokerError::no_queue(queue, &vhost.name));
+        }
+        match self.routing.bind(binding.clone()) {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(vhost.bind_refused(refused, &binding.source, &binding.destination)),
+        }
+    }
+}
+
+impl Vhost {
+    /// What a refused binding is answered with.
+    pub(super) fn bind_refused(
+        &self,
+        refused: BindRefused,
+        source: &ExchangeName,
+        destination: &Destination,
+    ) -> BrokerError {
+        match (refused, destination) {
+            (BindRefused::SourceMissing, _) => BrokerError::no_exchange(source, &self.name),
+            (BindRefused::DestinationMissing, Destination::Queue(queue)) => {
+                BrokerError::no_queue(queue, &self.name)
+            }
+            (BindRefused::DestinationMissing, Destination::Exchange(exchange)) => {
+                BrokerError::no_exchange(exchange, &self.name)
+            }
+            (BindRefused::DefaultExchange, _) => {
+                let text = "operation not permitted on the default exchange";
+                BrokerError::Forbidden(text.to_owned())
+            }
+            (BindRefused::Arguments(text), _) => BrokerError::ArgumentInvalid(text),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Declaring and deleting exchanges and bindings.
+
+use std::sync::Arc;
+
+use leveret_protocol::SmolStr;
+
+use crate::model::{BrokerError, Destination, Entity, ExchangeName, FieldTable};
+use crate::policy;
+use crate::routing::Binding;
+
+use super::vhost::clean_name;
+use super::{Requester, Vhost};
+
+/// What a client wants an exchange to be.
+#[derive(Clone, Debug)]
+pub struct ExchangeRequest<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its type's name.
+    pub kind: &'a str,
+    /// It survives a restart.
+    pub durable: bool,
+    /// It goes with its last binding.
+    pub auto_delete: bool,
+    /// Only exchanges publish to it.
+    pub internal: bool,
+    /// The arguments.
+    pub arguments: FieldTable,
+}
+
+/// A binding to make or remove.
+#[derive(Clone, Debug)]
+pub struct BindRequest<'a> {
+    /// Where messages come from.
+    pub source: &'a str,
+    /// Where they go.
+    pub destination: Destination,
+    /// The binding key.
+    pub routing_key: &'a str,
+    /// The arguments, which are part of a binding's identity.
+    pub arguments: FieldTable,
+}
+
+impl Vhost {
+    /// Creates an exchange, or checks that the one that is there is the same.
+    ///
+    /// # Errors
+    /// 403 for the default exchange or a reserved name, 406 for bad or
+    /// different settings, 503 for an unknown type.
+    pub fn declare_exchange(&self, request: ExchangeRequest<'_>) -> Result<(), BrokerError> {
+        let name = ExchangeName::from(&*clean_name(request.name));
+        check_not_default(&name)?;
+        let settings = policy::exchange_settings(
+            &name,
+            &self.name,
+            request.kind,
+            request.durable,
+            request.auto_delete,
+            request.internal,
+            request.arguments,
+        )?;
+        let mut catalog = self.catalog.lock();
+        if let Some(current) = catalog.routing.exchange(name.as_str()) {
+            return policy::exchange_equivalent(&name, &self.name, current, &settings);
+        }
+        if name.is_reserved() {
+            return Err(BrokerError::Forbidden(format!(
+                "exchange name '{name}' contains reserved prefix 'amq.*'"
+            )));
+        }
+        catalog.routing.declare_exchange(name, settings);
+        self.changed();
+        Ok(())
+    }
+
+    /// Checks that an exchange is there, for a passive declare.
+    ///
+    /// # Errors
+    /// 403 for the default exchange, 404 if it is not there.
+    pub fn check_exchange(&self, name: &ExchangeName) -> Result<(), BrokerError> {
+        check_not_default(name)?;
+        match self.catalog.lock().routing.exchange(name.as_str()) {
+            Some(_) => Ok(()),
+            None => Err(BrokerError::no_exchange(name, &self.name)),
+        }
+    }
+
+    /// Deletes an exchange with its bindings; a missing one is fine.
+    ///
+    /// # Errors
+    /// 403 for the broker's own exchanges, 406 if it is in use and that was a
+    /// condition.
+    pub fn delete_exchange(&self, name: &ExchangeName, if_unused: bool) -> Result<(), BrokerError> {
+        check_not_default(name)?;
+        let entity = Entity::Exchange(name.clone(), self.name.clone());
+        if name.is_reserved() {
+            return Err(BrokerError::Forbidden(format!(
+                "deletion of system {entity} not allowed"
+            )));
+        }
+        let mut catalog = self.catalog.lock();
+        if if_unused && catalog.routing.exchange_in_use(name.as_str()) {
+            return Err(BrokerError::Precondition(format!("{entity} in use")));
+        }
+        if catalog.routing.delete_exchange(name.as_str()).existed {
+            self.changed();
+        }
+        Ok(())
+    }
+
+    /// Makes a binding; one that is there already is fine.
+    ///
+    /// # Errors
+    /// 403 for the default exchange, 404 if either end is missing, 405 for
+    /// another connection's queue, 406 for bad arguments.
+    pub fn bind(&self, request: BindRequest<'_>, requester: &Requester) -> Result<(), BrokerError> {
+        let binding = self.binding(request)?;
+        // Under the catalog's lock, so that the queue cannot go in between.
+        let mut catalog = self.catalog.lock();
+        if let Destination::Queue(queue) = &binding.destination {
+            self.queue(queue, requester)?;
+        }
+        let (source, destination) = (binding.source.clone(), binding.destination.clone());
+        match catalog.routing.bind(binding) {
+            Ok(true) => self.changed(),
+            Ok(false) => {}
+            Err(refused) => return Err(self.bind_refused(refused, &source, &destination)),
+        }
+        Ok(())
+    }
+
+    /// Removes a binding; a missing one is fine.
+    ///
+    /// # Errors
+    /// 403 for the default exchange, 405 for another connection's queue.
+    pub fn unbind(
+        &self,
+        request: BindRequest<'_>,
+        requester: &Requester,
+    ) -> Result<(), BrokerError> {
+        let binding = self.binding(request)?;
+        let mut catalog = self.catalog.lock();
+        if let Destination::Queue(queue) = &binding.destination
+            && let Some(host) = self.find_queue(queue.as_str())
+        {
+            host.check_owner(requester.connection)?;
+        }
+        if catalog.routing.unbind(&binding).existed {
+            self.changed();
+        }
+        Ok(())
+    }
+
+    fn binding(&self, request: BindRequest<'_>) -> Result<Binding, BrokerError> {
+        let source = ExchangeName::from(request.source);
+        check_not_default(&source)?;
+        if let Destination::Exchange(destination) = &request.destination {
+            check_not_default(destination)?;
+        }
+        Ok(Binding {
+            source,
+            destination: request.destination,
+            routing_key: SmolStr::new(request.routing_key),
+            arguments: Arc::new(request.arguments),
+        })
+    }
+}
+
+fn check_not_default(exchange: &ExchangeName) -> Result<(), BrokerError> {
+    if exchange.is_default() {
+        let text = "operation not permitted on the default exchange";
+        return Err(BrokerError::Forbidden(text.to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! What waits for one connection's task: the only way from a queue to a client.
+//!
+//! Queues push while they hold their own lock, so deliveries of one queue come
+//! in order; the connection's task swaps the whole list out. An outbox holds at
+//! most about its limit: the push that fills it parks the consumer
+//! in its queue, and the task resumes it once it has written enough. So a slow
+//! client costs its prefetch and this much, and nobody else waits for it.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::model::{ConnectionId, Message};
+use crate::queue::{ConsumerSlot, UnsettledSlot};
+
+use super::QueueHost;
+
+/// Something for a connection's task to pass on.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A message for one of its consumers.
+    Deliver {
+        /// Which consumer.
+        serial: u32,
+        /// What it is settled by, if the consumer acks.
+        slot: Option<UnsettledSlot>,
+        /// What.
+        message: Message,
+        /// Whether a client may have seen it.
+        redelivered: bool,
+    },
+    /// The broker ended a consumer.
+    ConsumerCancelled {
+        /// Which one.
+        serial: u32,
+    },
+    /// The connection is to end, and why (320).
+    Close(Arc<str>),
+}
+
+/// One connection's mailbox.
+#[derive(Debug)]
+pub struct Outbox {
+    connection: ConnectionId,
+    /// Octets of messages from which it counts as full.
+    bytes_max: usize,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: Vec<Outgoing>,
+    bytes: usize,
+    /// Consumers that wait for room.
+    parked: Vec<(Arc<QueueHost>, ConsumerSlot)>,
+    /// Whether the task was woken and has not come yet.
+    woken: bool,
+}
+
+/// Outboxes to wake once no lock is held.
+#[derive(Debug, Default)]
+pub struct Wakes(Vec<Arc<Outbox>>);
+
+impl Outbox {
+    /// An empty one that is full from `bytes_max` octets on.
+    #[must_use]
+    pub fn new(connection: ConnectionId, bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            connection,
+            bytes_max,
+            state: Mutex::default(),
+            wake: Notify::new(),
+        })
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+
+    /// Appends one event.
+    pub fn push(self: &Arc<Self>, event: Outgoing, wakes: &mut Wakes) {
+        let mut state = self.state.lock();
+        state.bytes += event.bytes();
+        state.events.push(event);
+        wakes.add(self, &mut state);
+    }
+
+    /// Appends deliveries of one consumer, draining them. `false` if the outbox
+    /// is full now: the queue then parks the consumer, and the outbox resumes it.
+    pub(super) fn deliver(
+        self: &Arc<Self>,
+        deliveries: &mut Vec<Outgoing>,
+        from: &Arc<QueueHost>,
+        consumer: ConsumerSlot,
+        wakes: &mut Wakes,
+    ) -> bool {
+        let bytes: usize = deliveries.iter().map(Outgoing::bytes).sum();
+        let mut state = self.state.lock();
+        state.bytes += bytes;
+        state.events.append(deliveries);
+        wakes.add(self, &mut state);
+        let full = state.bytes >= self.bytes_max;
+        if full {
+            state.parked.push((Arc::clone(from), consumer));
+        }
+        !full
+    }
+
+    /// Takes everything out, into an empty list.
+    pub fn take(&self, events: &mut Vec<Outgoing>) {
+        debug_assert!(
+            events.is_empty(),
+            "what was taken before is not handled yet"
+        );
+        let mut state = self.state.lock();
+        state.woken = false;
+        state.bytes = 0;
+        std::mem::swap(&mut state.events, events);
+    }
+
+    /// Consumers that may go on, now that there is room.
+    pub fn take_parked(&self) -> Vec<(Arc<QueueHost>, ConsumerSlot)> {
+        std::mem::take(&mut self.state.lock().parked)
+    }
+
+    /// Completes when something was pushed since the last [`Outbox::take`].
+    pub async fn filled(&self) {
+        self.wake.notified().await;
+    }
+}
+
+impl Outgoing {
+    fn bytes(&self) -> usize {
+        const OVERHEAD: usize = 64;
+        match self {
+            Self::Deliver { message, .. } => message.stored_bytes() + OVERHEAD,
+            Self::ConsumerCancelled { .. } | Self::Close(_) => OVERHEAD,
+        }
+    }
+}
+
+impl Wakes {
+    /// Wakes all that were pushed to.
+    pub fn fire(&mut self) {
+        for outbox in self.0.drain(..) {
+            outbox.wake.notify_one();
+        }
+    }
+
+    /// Whether there is nobody to wake.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn add(&mut self, outbox: &Arc<Outbox>, state: &mut State) {
+        if !state.woken {
+            state.woken = true;
+            self.0.push(Arc::clone(outbox));
+        }
+    }
+}

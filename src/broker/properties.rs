@@ -1,0 +1,123 @@
+//! What a message's properties ask of the broker: more routing keys (CC, BCC),
+//! a checked user, things that are not built.
+
+use std::borrow::Cow;
+
+use leveret_protocol::header::{self, PROPERTIES_OFFSET, PropertyScan};
+use leveret_protocol::{DecodeError, Limits, table};
+
+use crate::model::{BrokerError, FieldTable, FieldValue, UserName};
+
+/// A message's properties as far as the broker looks at them.
+#[derive(Debug)]
+pub(super) struct Notable<'a> {
+    header: Cow<'a, [u8]>,
+    headers: Option<&'a [u8]>,
+    extra_keys: Vec<String>,
+}
+
+impl<'a> Notable<'a> {
+    /// Reads and checks them. `header` is a content header's payload.
+    ///
+    /// # Errors
+    /// 406 for another user's id, a message TTL, CC or BCC that is no list.
+    pub(super) fn new(header: &'a [u8], user: &UserName) -> Result<Self, BrokerError> {
+        let properties = header.get(PROPERTIES_OFFSET..).unwrap_or_default();
+        let scan = PropertyScan::new(properties).map_err(malformed)?;
+        if let Some(claimed) = scan.user_id
+            && claimed != user.as_str()
+        {
+            return Err(BrokerError::Precondition(format!(
+                "user_id property set to '{claimed}' but authenticated user was '{user}'"
+            )));
+        }
+        if let Some(expiration) = scan.expiration {
+            return Err(refuse_expiration(expiration));
+        }
+        let mut notable = Self {
+            header: header.into(),
+            headers: scan.headers,
+            extra_keys: Vec::new(),
+        };
+        if let Some(entries) = scan.headers {
+            table::validate(entries, &Limits::default()).map_err(malformed)?;
+            // Hardly any message has them, and a search of octets says so.
+            if entries.windows(2).any(|octets| octets == b"CC") {
+                notable.add_keys(entries, "CC")?;
+                if notable.add_keys(entries, "BCC")? {
+                    notable.header = without_bcc(header)?.into();
+                }
+            }
+        }
+        Ok(notable)
+    }
+
+    /// The content header to store, without BCC.
+    pub(super) fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// The headers table's entries in wire form.
+    pub(super) fn headers(&self) -> Option<&[u8]> {
+        self.headers
+    }
+
+    /// Routing keys beside the message's own.
+    pub(super) fn extra_keys(&self) -> &[String] {
+        &self.extra_keys
+    }
+
+    /// The headers for a headers exchange.
+    pub(super) fn decode_headers(&self) -> Result<FieldTable, BrokerError> {
+        match self.headers {
+            Some(entries) => table::decode(entries, &Limits::default()).map_err(malformed),
+            None => Ok(FieldTable::new()),
+        }
+    }
+
+    /// Adds the keys of one header; whether it is there.
+    fn add_keys(&mut self, entries: &[u8], name: &str) -> Result<bool, BrokerError> {
+        let value = table::find(entries, name, &Limits::default()).map_err(malformed)?;
+        let Some(value) = value else {
+            return Ok(false);
+        };
+        let keys = match &value {
+            FieldValue::Array(keys) => keys
+                .iter()
+                .map(FieldValue::as_str)
+                .collect::<Option<Vec<_>>>(),
+            _ => None,
+        };
+        let Some(keys) = keys else {
+            return Err(BrokerError::Precondition(format!(
+                "unexpected format for '{name}' header: an array of strings is expected, got {}",
+                value.type_name()
+            )));
+        };
+        self.extra_keys.extend(keys.into_iter().map(str::to_owned));
+        Ok(true)
+    }
+}
+
+fn without_bcc(header: &[u8]) -> Result<Vec<u8>, BrokerError> {
+    let (fixed, properties) = header
+        .split_at_checked(PROPERTIES_OFFSET)
+        .unwrap_or((header, &[]));
+    let mut without = fixed.to_vec();
+    header::without_header(properties, "BCC", &mut without).map_err(malformed)?;
+    Ok(without)
+}
+
+fn refuse_expiration(expiration: &str) -> BrokerError {
+    if expiration.parse::<u32>().is_ok() {
+        // A message that should expire and does not would be worse than none.
+        let text = "message TTL (property 'expiration') is not supported yet";
+        BrokerError::Precondition(text.to_owned())
+    } else {
+        BrokerError::Precondition(format!("invalid expiration '{expiration}'"))
+    }
+}
+
+fn malformed(error: DecodeError) -> BrokerError {
+    BrokerError::Syntax(error.to_string())
+}

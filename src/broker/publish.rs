@@ -1,0 +1,399 @@
+//! From a published message to the queues it reaches, a batch at a time.
+//!
+//! A [`Publisher`] belongs to one connection. It remembers the routes that it
+//! found, by exchange and routing key, for as long as the virtual host's
+//! version stands, and stores messages into blocks; [`Publisher::flush`] then
+//! gives each queue all of its messages under one lock. Order from one
+//! connection to one queue is that of the publishes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foldhash::HashMap;
+
+use crate::model::{
+    Block, BlockBuilder, Body, BrokerError, ExchangeName, FieldTable, LARGE_BODY_BYTES, Message,
+    Now, envelope_parts,
+};
+use crate::routing::{Routed, RoutingTable};
+
+use super::properties::Notable;
+use super::reply_to::{self, ReplyTargets};
+use super::{Outgoing, QueueHost, Requester, Vhost, Wakes};
+
+/// A message as it comes from a gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// Exchange and routing key, as two short strings in wire form.
+    pub envelope: &'a [u8],
+    /// The content header's payload in wire form.
+    pub header: &'a [u8],
+    /// The body.
+    pub body: Body<'a>,
+    /// Whether it asks to survive a restart.
+    pub persistent: bool,
+    /// Whether it has properties that the broker looks at.
+    pub notable: bool,
+}
+
+/// One connection's way to the queues of its virtual host.
+#[derive(Debug)]
+pub struct Publisher {
+    vhost: Arc<Vhost>,
+    reply_targets: Arc<ReplyTargets>,
+    requester: Requester,
+    routing: Arc<RoutingTable>,
+    version: u64,
+    routes: HashMap<Box<[u8]>, usize>,
+    route_list: Vec<Route>,
+    last_route: Option<usize>,
+    targets: Vec<Target>,
+    target_by_queue: HashMap<u64, u32>,
+    batch: Batch,
+    routed: Routed,
+    /// Targets of a message whose route is not kept.
+    own_targets: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Route {
+    envelope: Box<[u8]>,
+    targets: Box<[u32]>,
+    /// Whether the headers can change where it leads.
+    reads_headers: bool,
+}
+
+#[derive(Debug)]
+struct Target {
+    host: Arc<QueueHost>,
+    /// Messages of this batch, as their numbers in it.
+    pending: Vec<u32>,
+}
+
+/// Messages of one batch: stored once, however many queues they go to.
+#[derive(Debug, Default)]
+struct Batch {
+    count: u32,
+    builder: BlockBuilder,
+    /// Finished blocks, each with the number of its first message.
+    blocks: Vec<(u32, Arc<Block>)>,
+    /// Targets with pending messages.
+    dirty: Vec<u32>,
+    messages: Vec<Message>,
+}
+
+impl Publisher {
+    /// A publisher into a virtual host.
+    #[must_use]
+    pub fn new(vhost: Arc<Vhost>, reply_targets: Arc<ReplyTargets>, requester: Requester) -> Self {
+        Self {
+            routing: vhost.routing(),
+            version: vhost.version(),
+            vhost,
+            reply_targets,
+            requester,
+            routes: HashMap::default(),
+            route_list: Vec::new(),
+            last_route: None,
+            targets: Vec::new(),
+            target_by_queue: HashMap::default(),
+            batch: Batch::default(),
+            routed: Routed::default(),
+            own_targets: Vec::new(),
+        }
+    }
+
+    /// Routes a message and keeps it for [`Publisher::flush`]; whether it
+    /// reached a queue.
+    ///
+    /// # Errors
+    /// 403, 404 or 406, as RabbitMQ refuses a publish.
+    pub fn publish(
+        &mut self,
+        incoming: &Incoming<'_>,
+        wakes: &mut Wakes,
+    ) -> Result<bool, BrokerError> {
+        if self.batch.count == 0 {
+            self.refresh();
+        }
+        if incoming.notable {
+            return self.publish_notable(incoming, wakes);
+        }
+        if reply_to::is_reply(incoming.envelope) {
+            return Ok(self.answer(incoming, incoming.header, wakes));
+        }
+        let route = self.route(incoming.envelope)?;
+        let targets = &self.route_list[route].targets;
+        if targets.is_empty() {
+            return Ok(false);
+        }
+        let number = self.batch.store(incoming, incoming.header);
+        self.batch.enqueue(number, targets, &mut self.targets);
+        Ok(true)
+    }
+
+    /// Whether a message could be published, for one that waits for a commit.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`].
+    pub fn check(&mut self, incoming: &Incoming<'_>) -> Result<(), BrokerError> {
+        if self.batch.count == 0 {
+            self.refresh();
+        }
+        if incoming.notable {
+            Notable::new(incoming.header, &self.requester.user)?;
+        }
+        if reply_to::is_reply(incoming.envelope) {
+            return Ok(());
+        }
+        self.route(incoming.envelope).map(|_| ())
+    }
+
+    /// Gives the queues what was published since the last flush.
+    pub fn flush(&mut self, now: Now, wakes: &mut Wakes) {
+        if self.batch.count == 0 {
+            return;
+        }
+        self.batch.flush(&mut self.targets, now, wakes);
+        if self.route_list.len() > ROUTES_MAX {
+            self.forget_routes();
+        }
+    }
+
+    /// Forgets what no longer holds.
+    fn refresh(&mut self) {
+        let version = self.vhost.version();
+        if version != self.version {
+            self.version = version;
+            self.routing = self.vhost.routing();
+            self.forget_routes();
+        }
+    }
+
+    fn forget_routes(&mut self) {
+        self.routes.clear();
+        self.route_list.clear();
+        self.last_route = None;
+        self.targets.clear();
+        self.target_by_queue.clear();
+    }
+
+    /// The route of messages without headers.
+    fn route(&mut self, envelope: &[u8]) -> Result<usize, BrokerError> {
+        if let Some(last) = self.last_route
+            && *self.route_list[last].envelope == *envelope
+        {
+            return Ok(last);
+        }
+        let route = match self.routes.get(envelope) {
+            Some(route) => *route,
+            None => self.find_route(envelope)?,
+        };
+        self.last_route = Some(route);
+        Ok(route)
+    }
+
+    fn find_route(&mut self, envelope: &[u8]) -> Result<usize, BrokerError> {
+        let (exchange, key) = parts(envelope)?;
+        self.find_targets(exchange, &[key], &FieldTable::new())?;
+        let route = Route {
+            envelope: envelope.into(),
+            targets: self.own_targets.as_slice().into(),
+            reads_headers: !exchange.is_empty() && self.routing.reads_headers(exchange),
+        };
+        let index = self.route_list.len();
+        self.routes.insert(route.envelope.clone(), index);
+        self.route_list.push(route);
+        Ok(index)
+    }
+
+    /// Fills `own_targets`.
+    fn find_targets(
+        &mut self,
+        exchange: &str,
+        keys: &[&str],
+        headers: &FieldTable,
+    ) -> Result<(), BrokerError> {
+        self.own_targets.clear();
+        if exchange.is_empty() {
+            for key in keys {
+                self.add_target(key);
+            }
+            return Ok(());
+        }
+        let name = || ExchangeName::from(exchange);
+        match self.routing.exchange(exchange) {
+            None => return Err(BrokerError::no_exchange(&name(), self.vhost.name())),
+            Some(settings) if settings.internal => {
+                let vhost = self.vhost.name();
+                return Err(BrokerError::Forbidden(format!(
+                    "cannot publish to internal exchange '{exchange}' in vhost '{vhost}'"
+                )));
+            }
+            Some(_) => {}
+        }
+        let mut routed = std::mem::take(&mut self.routed);
+        self.routing.route(exchange, keys, headers, &mut routed);
+        for queue in &routed.queues {
+            self.add_target(queue.as_str());
+        }
+        self.routed = routed;
+        Ok(())
+    }
+
+    fn add_target(&mut self, queue: &str) {
+        let Some(host) = self.vhost.find_queue(queue) else {
+            return;
+        };
+        let targets = &mut self.targets;
+        let target = *self.target_by_queue.entry(host.id()).or_insert_with(|| {
+            targets.push(Target {
+                host,
+                pending: Vec::new(),
+            });
+            (targets.len() - 1) as u32
+        });
+        if !self.own_targets.contains(&target) {
+            self.own_targets.push(target);
+        }
+    }
+
+    fn publish_notable(
+        &mut self,
+        incoming: &Incoming<'_>,
+        wakes: &mut Wakes,
+    ) -> Result<bool, BrokerError> {
+        let notable = Notable::new(incoming.header, &self.requester.user)?;
+        let header = notable.header();
+        if reply_to::is_reply(incoming.envelope) {
+            return Ok(self.answer(incoming, header, wakes));
+        }
+        let (exchange, key) = parts(incoming.envelope)?;
+        let route = self.route(incoming.envelope)?;
+        let is_plain = notable.extra_keys().is_empty()
+            && (notable.headers().is_none() || !self.route_list[route].reads_headers);
+        if is_plain {
+            self.own_targets.clear();
+            self.own_targets
+                .extend_from_slice(&self.route_list[route].targets);
+        } else {
+            let mut keys = vec![key];
+            keys.extend(notable.extra_keys().iter().map(String::as_str));
+            let headers = notable.decode_headers()?;
+            self.find_targets(exchange, &keys, &headers)?;
+        }
+        if self.own_targets.is_empty() {
+            return Ok(false);
+        }
+        let number = self.batch.store(incoming, header);
+        self.batch
+            .enqueue(number, &self.own_targets, &mut self.targets);
+        Ok(true)
+    }
+
+    /// Sends an answer straight to the client that asked (direct reply-to).
+    fn answer(&self, incoming: &Incoming<'_>, header: &[u8], wakes: &mut Wakes) -> bool {
+        let key = parts(incoming.envelope).map_or("", |(_, key)| key);
+        let Some((outbox, serial)) = self.reply_targets.find(key) else {
+            return false;
+        };
+        let mut batch = Batch::default();
+        batch.store(incoming, header);
+        batch.close_block();
+        if let Some((_, block)) = batch.blocks.pop() {
+            let message = Message::new(block, 0);
+            outbox.push(
+                Outgoing::Deliver {
+                    serial,
+                    slot: None,
+                    message,
+                    redelivered: false,
+                },
+                wakes,
+            );
+        }
+        true
+    }
+}
+
+impl Batch {
+    /// Stores a message; its number in this batch.
+    fn store(&mut self, incoming: &Incoming<'_>, header: &[u8]) -> u32 {
+        let number = self.count;
+        self.count += 1;
+        match incoming.body {
+            Body::Chunks(chunks) if incoming.body.len() >= LARGE_BODY_BYTES => {
+                self.close_block();
+                let chunks: Vec<Bytes> = chunks.to_vec();
+                self.builder
+                    .push_large(incoming.envelope, header, chunks, incoming.persistent);
+                self.close_block();
+            }
+            body => {
+                if self.builder.is_full() {
+                    self.close_block();
+                }
+                self.builder
+                    .push(incoming.envelope, header, body, incoming.persistent);
+            }
+        }
+        number
+    }
+
+    fn enqueue(&mut self, number: u32, queues: &[u32], targets: &mut [Target]) {
+        for &index in queues {
+            let target = &mut targets[index as usize];
+            if target.pending.is_empty() {
+                self.dirty.push(index);
+            }
+            target.pending.push(number);
+        }
+    }
+
+    fn close_block(&mut self) {
+        if self.builder.is_empty() {
+            return;
+        }
+        let block = self.builder.finish();
+        let stored = self
+            .blocks
+            .last()
+            .map_or(0, |(first, block)| first + block.len() as u32);
+        self.blocks.push((stored, Arc::new(block)));
+    }
+
+    fn flush(&mut self, targets: &mut [Target], now: Now, wakes: &mut Wakes) {
+        self.close_block();
+        let several = self.dirty.len() > 1;
+        for index in self.dirty.drain(..) {
+            let target = &mut targets[index as usize];
+            let mut block = 0;
+            for number in target.pending.drain(..) {
+                while self
+                    .blocks
+                    .get(block + 1)
+                    .is_some_and(|(first, _)| *first <= number)
+                {
+                    block += 1;
+                }
+                let (first, block) = &self.blocks[block];
+                self.messages
+                    .push(Message::new(Arc::clone(block), number - first));
+            }
+            if several && Message::pin_too_much(&self.messages) {
+                Message::compact(&mut self.messages);
+            }
+            target.host.publish(&mut self.messages, now, wakes);
+        }
+        self.blocks.clear();
+        self.count = 0;
+    }
+}
+
+fn parts(envelope: &[u8]) -> Result<(&str, &str), BrokerError> {
+    let malformed = || BrokerError::Syntax("exchange or routing key is not UTF-8".to_owned());
+    envelope_parts(envelope).ok_or_else(malformed)
+}
+
+/// Routes that a connection remembers.
+const ROUTES_MAX: usize = 16 * 1024;

@@ -1,0 +1,334 @@
+//! A queue and those who read it: runs the state machine under a lock and
+//! carries its deliveries to the consumers' outboxes.
+//!
+//! The lock is held for a batch, never across an await. Deliveries are pushed
+//! while it is held, because two batches must not overtake each other on their
+//! way; whoever is to be woken is woken after.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::model::{
+    BrokerError, ConnectionId, Entity, Message, Now, QueueName, QueueSettings, VhostName,
+};
+use crate::queue::{
+    ConsumerSlot, ConsumerSpec, Counts, Delivery, Got, Outcome, Queue, UnsettledSlot,
+};
+
+use super::{Outbox, Outgoing, Wakes};
+
+/// One queue.
+#[derive(Debug)]
+pub struct QueueHost {
+    id: u64,
+    name: QueueName,
+    vhost: VhostName,
+    settings: QueueSettings,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    /// By [`ConsumerSlot`].
+    readers: Vec<Option<Reader>>,
+    /// Deliveries of the current batch; kept for its memory.
+    deliveries: Vec<Delivery>,
+    /// Nothing goes in any more, and what comes out is nobody's.
+    deleted: bool,
+}
+
+#[derive(Debug)]
+struct Reader {
+    serial: u32,
+    outbox: Arc<Outbox>,
+    staged: Vec<Outgoing>,
+}
+
+/// A consumer that has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cancelled {
+    /// It was the last of an auto-delete queue, which goes with it.
+    pub delete_queue: bool,
+}
+
+impl QueueHost {
+    pub(super) fn new(
+        id: u64,
+        name: QueueName,
+        vhost: VhostName,
+        settings: QueueSettings,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            name,
+            vhost,
+            state: Mutex::new(State {
+                queue: Queue::new(settings.clone()),
+                readers: Vec::new(),
+                deliveries: Vec::new(),
+                deleted: false,
+            }),
+            settings,
+        })
+    }
+
+    /// A number that no other queue of this broker ever has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &QueueName {
+        &self.name
+    }
+
+    /// As declared.
+    #[must_use]
+    pub fn settings(&self) -> &QueueSettings {
+        &self.settings
+    }
+
+    /// How error texts name it.
+    #[must_use]
+    pub fn entity(&self) -> Entity {
+        Entity::Queue(self.name.clone(), self.vhost.clone())
+    }
+
+    /// Refuses another connection's exclusive queue.
+    ///
+    /// # Errors
+    /// 405
+    pub fn check_owner(&self, connection: ConnectionId) -> Result<(), BrokerError> {
+        match self.settings.exclusive {
+            Some(owner) if owner != connection => Err(BrokerError::QueueLocked(self.entity())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Messages and consumers.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.state.lock().queue.counts()
+    }
+
+    /// Takes messages, draining the list. A deleted queue drops them: whoever
+    /// published them was routed before it went.
+    pub fn publish(self: &Arc<Self>, messages: &mut Vec<Message>, now: Now, wakes: &mut Wakes) {
+        let mut state = self.state.lock();
+        if state.deleted {
+            messages.clear();
+            return;
+        }
+        state.queue.publish(messages, now);
+        self.hand_out(&mut state, now, wakes);
+    }
+
+    /// Adds a consumer. What it is owed is handed out at once.
+    ///
+    /// # Errors
+    /// 404 if the queue has just gone, 403 if someone has it for himself.
+    pub fn consume(
+        self: &Arc<Self>,
+        spec: ConsumerSpec,
+        outbox: &Arc<Outbox>,
+        now: Now,
+        wakes: &mut Wakes,
+    ) -> Result<ConsumerSlot, BrokerError> {
+        let mut state = self.state.lock();
+        if state.deleted {
+            return Err(BrokerError::no_queue(&self.name, &self.vhost));
+        }
+        let serial = spec.key.serial;
+        let slot = state
+            .queue
+            .consume(spec, now)
+            .map_err(|_| BrokerError::ExclusiveUse(self.entity()))?;
+        let index = slot.0 as usize;
+        if state.readers.len() <= index {
+            state.readers.resize_with(index + 1, || None);
+        }
+        state.readers[index] = Some(Reader {
+            serial,
+            outbox: Arc::clone(outbox),
+            staged: Vec::new(),
+        });
+        self.hand_out(&mut state, now, wakes);
+        Ok(slot)
+    }
+
+    /// Ends a consumer; nothing more is pushed for it after this.
+    pub fn cancel(
+        self: &Arc<Self>,
+        consumer: ConsumerSlot,
+        now: Now,
+        wakes: &mut Wakes,
+    ) -> Cancelled {
+        let mut state = self.state.lock();
+        if state.deleted {
+            return Cancelled {
+                delete_queue: false,
+            };
+        }
+        if let Some(reader) = state.readers.get_mut(consumer.0 as usize) {
+            *reader = None;
+        }
+        let cancelled = state.queue.cancel(consumer, now);
+        self.hand_out(&mut state, now, wakes);
+        Cancelled {
+            delete_queue: cancelled.is_some_and(|cancelled| cancelled.delete_queue),
+        }
+    }
+
+    /// Lets a consumer go on that waited for room in its outbox or on its
+    /// channel.
+    pub fn resume(self: &Arc<Self>, consumer: ConsumerSlot, now: Now, wakes: &mut Wakes) {
+        let mut state = self.state.lock();
+        if !state.deleted {
+            state.queue.resume(consumer);
+            self.hand_out(&mut state, now, wakes);
+        }
+    }
+
+    /// Takes one message out for a `basic.get`.
+    pub fn get(&self, no_ack: bool, now: Now) -> Option<Got> {
+        let mut state = self.state.lock();
+        if state.deleted {
+            None
+        } else {
+            state.queue.get(no_ack, now)
+        }
+    }
+
+    /// Settles messages; what that makes possible is handed out.
+    pub fn settle(
+        self: &Arc<Self>,
+        slots: &[UnsettledSlot],
+        outcome: Outcome,
+        now: Now,
+        wakes: &mut Wakes,
+    ) {
+        let mut state = self.state.lock();
+        if !state.deleted {
+            state.queue.settle(slots, outcome, now);
+            self.hand_out(&mut state, now, wakes);
+        }
+    }
+
+    /// Drops all ready messages; how many.
+    pub fn purge(&self) -> u64 {
+        let mut state = self.state.lock();
+        if state.deleted {
+            0
+        } else {
+            state.queue.purge()
+        }
+    }
+
+    /// Ends the queue if nothing speaks against it; how many messages went.
+    ///
+    /// # Errors
+    /// 406 if it is in use or not empty and that was a condition.
+    pub(super) fn delete(
+        &self,
+        if_unused: bool,
+        if_empty: bool,
+        wakes: &mut Wakes,
+    ) -> Result<u64, BrokerError> {
+        let mut state = self.state.lock();
+        if state.deleted {
+            return Ok(0);
+        }
+        let counts = state.queue.counts();
+        let refuse = |why: &str| {
+            Err(BrokerError::Precondition(format!(
+                "{} {why}",
+                self.entity()
+            )))
+        };
+        if if_unused && counts.consumers > 0 {
+            return refuse("in use");
+        }
+        if if_empty && counts.ready > 0 {
+            return refuse("not empty");
+        }
+        state.deleted = true;
+        for reader in state.readers.drain(..).flatten() {
+            reader.outbox.push(
+                Outgoing::ConsumerCancelled {
+                    serial: reader.serial,
+                },
+                wakes,
+            );
+        }
+        state.queue = Queue::new(self.settings.clone());
+        Ok(counts.ready)
+    }
+
+    /// Whether its auto-delete queue still has no consumer, asked by whoever is
+    /// to delete it.
+    pub(super) fn is_unused(&self) -> bool {
+        self.state.lock().queue.counts().consumers == 0
+    }
+
+    /// Moves deliveries from the queue to the outboxes until nobody can take
+    /// more.
+    fn hand_out(self: &Arc<Self>, state: &mut State, now: Now, wakes: &mut Wakes) {
+        let State {
+            queue,
+            readers,
+            deliveries,
+            ..
+        } = state;
+        loop {
+            let more = queue.deliver(HAND_OUT_BYTES, now, deliveries);
+            if deliveries.is_empty() {
+                break;
+            }
+            let mut dirty = None;
+            for delivery in deliveries.drain(..) {
+                let index = delivery.consumer.0 as usize;
+                let Some(Some(reader)) = readers.get_mut(index) else {
+                    debug_assert!(false, "a delivery to a consumer that is not there");
+                    continue;
+                };
+                reader.staged.push(Outgoing::Deliver {
+                    serial: reader.serial,
+                    slot: delivery.unsettled,
+                    message: delivery.message,
+                    redelivered: delivery.redelivered,
+                });
+                // One consumer is the usual case; with several, all are looked at.
+                dirty = match dirty {
+                    None => Some((index, index + 1)),
+                    Some((first, end)) => Some((first.min(index), end.max(index + 1))),
+                };
+            }
+            let (first, end) = dirty.unwrap_or_default();
+            for index in first..end {
+                let Some(Some(reader)) = readers.get_mut(index) else {
+                    continue;
+                };
+                if reader.staged.is_empty() {
+                    continue;
+                }
+                let consumer = ConsumerSlot(index as u32);
+                if !reader
+                    .outbox
+                    .deliver(&mut reader.staged, self, consumer, wakes)
+                {
+                    queue.park(consumer);
+                }
+            }
+            if !more {
+                break;
+            }
+        }
+    }
+}
+
+/// How much one round hands out before full outboxes are looked at.
+const HAND_OUT_BYTES: usize = 64 * 1024;

@@ -1,0 +1,182 @@
+//! Declaring and deleting queues.
+
+use std::sync::Arc;
+
+use crate::model::{BrokerError, ConnectionId, FieldTable, QueueName, QueueSettings};
+use crate::policy;
+
+use super::vhost::{Catalog, clean_name};
+use super::{QueueHost, Requester, Vhost, Wakes, queue_name};
+
+/// What a client wants a queue to be.
+#[derive(Clone, Debug)]
+pub struct QueueRequest<'a> {
+    /// Its name; empty for one that the broker makes up.
+    pub name: &'a str,
+    /// It survives a restart.
+    pub durable: bool,
+    /// Only this connection may use it.
+    pub exclusive: bool,
+    /// It goes with its last consumer.
+    pub auto_delete: bool,
+    /// The `x-` arguments.
+    pub arguments: FieldTable,
+}
+
+/// What a declare answers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct QueueStatus {
+    /// Its name, made up or not.
+    pub name: QueueName,
+    /// Ready messages.
+    pub ready: u64,
+    /// Consumers.
+    pub consumers: u32,
+}
+
+impl Vhost {
+    /// Creates a queue, or checks that the one that is there is the same.
+    ///
+    /// # Errors
+    /// 403 for a reserved name, 405 for another connection's queue, 406 for
+    /// bad or different arguments.
+    pub fn declare_queue(
+        &self,
+        request: QueueRequest<'_>,
+        requester: &Requester,
+    ) -> Result<QueueStatus, BrokerError> {
+        let name = match clean_name(request.name) {
+            name if name.is_empty() => queue_name(),
+            name if name.starts_with("amq.") => {
+                return Err(BrokerError::Forbidden(format!(
+                    "queue name '{name}' contains reserved prefix 'amq.*'"
+                )));
+            }
+            name => QueueName::from(&*name),
+        };
+        let mut catalog = self.catalog.lock();
+        let settings = policy::queue_settings(
+            &name,
+            &self.name,
+            // It goes with its connection, whatever it was declared as.
+            request.durable && !request.exclusive,
+            request.auto_delete,
+            request.exclusive.then_some(requester.connection),
+            request.arguments,
+        )?;
+        if let Some(host) = self.find_queue(name.as_str()) {
+            host.check_owner(requester.connection)?;
+            policy::queue_equivalent(&name, &self.name, host.settings(), &settings)?;
+            return Ok(status(&host));
+        }
+        let host = self.create_queue(&mut catalog, name, settings);
+        Ok(status(&host))
+    }
+
+    /// The queue of that name, for a passive declare.
+    ///
+    /// # Errors
+    /// 404 if there is none, 405 if it is another connection's.
+    pub fn check_queue(
+        &self,
+        name: &QueueName,
+        requester: &Requester,
+    ) -> Result<QueueStatus, BrokerError> {
+        Ok(status(&*self.queue(name, requester)?))
+    }
+
+    /// Deletes a queue with its messages and bindings; how many messages were
+    /// ready. A missing one is fine.
+    ///
+    /// # Errors
+    /// 405 if it is another connection's, 406 if a condition does not hold.
+    pub fn delete_queue(
+        &self,
+        name: &QueueName,
+        if_unused: bool,
+        if_empty: bool,
+        requester: &Requester,
+        wakes: &mut Wakes,
+    ) -> Result<u64, BrokerError> {
+        let mut catalog = self.catalog.lock();
+        let Some(host) = self.find_queue(name.as_str()) else {
+            return Ok(0);
+        };
+        host.check_owner(requester.connection)?;
+        let ready = host.delete(if_unused, if_empty, wakes)?;
+        self.forget_queue(&mut catalog, &host);
+        Ok(ready)
+    }
+
+    /// Deletes an auto-delete queue whose last consumer has gone, unless
+    /// another has come meanwhile.
+    pub fn delete_unused_queue(&self, host: &QueueHost, wakes: &mut Wakes) {
+        let mut catalog = self.catalog.lock();
+        let is_same = self
+            .find_queue(host.name().as_str())
+            .is_some_and(|found| found.id() == host.id());
+        if is_same && host.is_unused() && host.delete(true, false, wakes).is_ok() {
+            self.forget_queue(&mut catalog, host);
+        }
+    }
+
+    /// Deletes all exclusive queues of a connection that ends.
+    pub fn delete_exclusive_queues(&self, connection: ConnectionId, wakes: &mut Wakes) {
+        let mut catalog = self.catalog.lock();
+        for name in catalog.exclusive.remove(&connection).unwrap_or_default() {
+            let Some(host) = self.find_queue(name.as_str()) else {
+                continue;
+            };
+            if host.settings().exclusive == Some(connection)
+                && host.delete(false, false, wakes).is_ok()
+            {
+                self.forget_queue(&mut catalog, &host);
+            }
+        }
+    }
+
+    pub(super) fn create_queue(
+        &self,
+        catalog: &mut Catalog,
+        name: QueueName,
+        settings: QueueSettings,
+    ) -> Arc<QueueHost> {
+        catalog.last_queue_id += 1;
+        if let Some(owner) = settings.exclusive {
+            catalog
+                .exclusive
+                .entry(owner)
+                .or_default()
+                .push(name.clone());
+        }
+        let host = QueueHost::new(
+            catalog.last_queue_id,
+            name.clone(),
+            self.name.clone(),
+            settings,
+        );
+        self.queues.write().insert(name, Arc::clone(&host));
+        self.changed();
+        host
+    }
+
+    fn forget_queue(&self, catalog: &mut Catalog, host: &QueueHost) {
+        self.queues.write().remove(host.name().as_str());
+        catalog.routing.delete_queue(host.name().as_str());
+        if let Some(owner) = host.settings().exclusive
+            && let Some(names) = catalog.exclusive.get_mut(&owner)
+        {
+            names.retain(|name| name != host.name());
+        }
+        self.changed();
+    }
+}
+
+fn status(host: &QueueHost) -> QueueStatus {
+    let counts = host.counts();
+    QueueStatus {
+        name: host.name().clone(),
+        ready: counts.ready,
+        consumers: counts.consumers,
+    }
+}

@@ -1,0 +1,124 @@
+//! One virtual host: its catalog of exchanges, queues and bindings.
+//!
+//! The catalog is changed under one lock; publishers read snapshots. A change
+//! only marks the snapshot stale, and the next reader takes a new one, so that
+//! ten thousand declares in a row cost one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use foldhash::HashMap;
+use parking_lot::{Mutex, RwLock};
+
+use crate::model::{BrokerError, ConnectionId, QueueName, UserName, VhostName};
+use crate::routing::RoutingTable;
+
+use super::QueueHost;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Requester {
+    /// The connection, which owns its exclusive queues.
+    pub connection: ConnectionId,
+    /// The user that it logged in as.
+    pub user: UserName,
+}
+
+/// One virtual host.
+#[derive(Debug)]
+pub struct Vhost {
+    pub(super) name: VhostName,
+    pub(super) catalog: Mutex<Catalog>,
+    pub(super) queues: RwLock<HashMap<QueueName, Arc<QueueHost>>>,
+    snapshot: ArcSwap<RoutingTable>,
+    snapshot_stale: AtomicBool,
+    version: AtomicU64,
+}
+
+/// What only one may change at a time.
+#[derive(Debug, Default)]
+pub(super) struct Catalog {
+    pub(super) routing: RoutingTable,
+    pub(super) exclusive: HashMap<ConnectionId, Vec<QueueName>>,
+    pub(super) last_queue_id: u64,
+}
+
+impl Vhost {
+    /// A virtual host with the predeclared exchanges.
+    #[must_use]
+    pub fn new(name: VhostName) -> Arc<Self> {
+        let catalog = Catalog::default();
+        Arc::new(Self {
+            name,
+            snapshot: ArcSwap::from_pointee(catalog.routing.clone()),
+            catalog: Mutex::new(catalog),
+            queues: RwLock::default(),
+            snapshot_stale: AtomicBool::new(false),
+            version: AtomicU64::new(1),
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &VhostName {
+        &self.name
+    }
+
+    /// Grows with every change of exchanges, queues or bindings: a route that
+    /// was found at the same version is still right.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Exchanges and bindings as they are now.
+    #[must_use]
+    pub fn routing(&self) -> Arc<RoutingTable> {
+        if self.snapshot_stale.load(Ordering::Acquire) {
+            let catalog = self.catalog.lock();
+            // Cleared under the lock: a change after it marks it again.
+            if self.snapshot_stale.swap(false, Ordering::AcqRel) {
+                self.snapshot.store(Arc::new(catalog.routing.clone()));
+            }
+        }
+        self.snapshot.load_full()
+    }
+
+    /// The queue of that name.
+    #[must_use]
+    pub fn find_queue(&self, name: &str) -> Option<Arc<QueueHost>> {
+        self.queues.read().get(name).cloned()
+    }
+
+    /// The queue of that name, if this connection may use it.
+    ///
+    /// # Errors
+    /// 404 if there is none, 405 if it is another connection's.
+    pub fn queue(
+        &self,
+        name: &QueueName,
+        requester: &Requester,
+    ) -> Result<Arc<QueueHost>, BrokerError> {
+        let host = self
+            .find_queue(name.as_str())
+            .ok_or_else(|| BrokerError::no_queue(name, &self.name))?;
+        host.check_owner(requester.connection)?;
+        Ok(host)
+    }
+
+    /// To be called with the catalog locked, after it was changed.
+    pub(super) fn changed(&self) {
+        self.snapshot_stale.store(true, Ordering::Release);
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Names lose CR and LF, as RabbitMQ has it.
+pub(super) fn clean_name(name: &str) -> std::borrow::Cow<'_, str> {
+    if name.contains(['\r', '\n']) {
+        name.replace(['\r', '\n'], "").into()
+    } else {
+        name.into()
+    }
+}

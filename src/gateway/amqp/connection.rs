@@ -1,0 +1,280 @@
+//! One connection's task: reads, lets the session and the broker work, writes.
+//!
+//! One task does both directions, so the session needs no lock. It never waits
+//! for one thing alone: a client that does not read is still heard, up to the
+//! limit of what may wait to be written to it.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use foldhash::HashMap;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::WriteHalf;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::broker::{Node, Outbox, Outgoing, Publisher, Requester, Vhost, Wakes};
+use crate::model::UserName;
+use crate::session::{Login, Session};
+
+use super::attachments::Attachments;
+use super::buffers;
+use super::channels::{Attached, ChannelSide};
+use super::heartbeat::{Due, Pulse};
+use super::listener::AmqpSettings;
+
+/// A connection without its socket.
+pub(super) struct Connection {
+    pub(super) node: Arc<Node>,
+    pub(super) session: Session,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) peer: SocketAddr,
+    pub(super) user: UserName,
+    /// Set once the virtual host is open.
+    pub(super) open: Option<Open>,
+    /// Whether it ever got that far: otherwise it counts as refused.
+    pub(super) was_open: bool,
+    pub(super) channels: HashMap<u16, ChannelSide>,
+    pub(super) consumers: HashMap<u32, Attached>,
+    pub(super) attachments: Attachments,
+    pub(super) events: Vec<Outgoing>,
+    pub(super) wakes: Wakes,
+    /// Deliveries that a channel may hold unsettled; 0 is unlimited.
+    pub(super) unsettled_max: u32,
+    handshake: Option<OwnedSemaphorePermit>,
+}
+
+/// What an open connection works on.
+pub(super) struct Open {
+    pub(super) vhost: Arc<Vhost>,
+    pub(super) requester: Requester,
+    pub(super) publisher: Publisher,
+}
+
+/// Something that must be awaited before the session can go on.
+pub(super) enum Awaited {
+    Login(Login),
+}
+
+/// Serves a client until it goes, and logs how it went.
+pub(super) async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    outbox: Arc<Outbox>,
+    node: Arc<Node>,
+    settings: Arc<AmqpSettings>,
+    handshake: OwnedSemaphorePermit,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        // The peer has gone already; reading will say so.
+        tracing::debug!(%peer, %error, "cannot switch Nagle's algorithm off");
+    }
+    let mut connection = Connection {
+        session: Session::new(settings.session.clone()),
+        outbox: Arc::clone(&outbox),
+        peer,
+        user: UserName::default(),
+        open: None,
+        was_open: false,
+        channels: HashMap::default(),
+        consumers: HashMap::default(),
+        attachments: Attachments::default(),
+        events: Vec::new(),
+        wakes: Wakes::default(),
+        handshake: Some(handshake),
+        unsettled_max: settings.unsettled_max,
+        node: Arc::clone(&node),
+    };
+    let pulse = Pulse::new(Instant::now(), settings.handshake_timeout);
+    if let Err(error) = connection.run(&mut stream, pulse).await {
+        connection.session.disconnected(&error.to_string());
+    }
+    connection.release_all();
+    connection.log_end();
+    node.disconnect(outbox.connection());
+    say_goodbye(stream).await;
+}
+
+impl Connection {
+    async fn run(&mut self, stream: &mut TcpStream, mut pulse: Pulse) -> io::Result<()> {
+        let (mut reader, mut writer) = stream.split();
+        let outbox = Arc::clone(&self.outbox);
+        let mut input = BytesMut::new();
+        let mut was_running = false;
+        let timer = tokio::time::sleep_until(pulse.next(Instant::now()).into());
+        tokio::pin!(timer);
+        loop {
+            if self.write(&writer)? {
+                pulse.written(Instant::now());
+            }
+            if self.session.is_closed() {
+                return self.finish(&mut writer).await;
+            }
+            if self.session.is_running() && !was_running {
+                was_running = true;
+                pulse.start(self.session.heartbeat_seconds());
+                timer.as_mut().reset(pulse.next(Instant::now()).into());
+            }
+            if self.session.is_closing() {
+                let now = Instant::now();
+                pulse.limit(now, CLOSE_TIMEOUT);
+                timer.as_mut().reset(pulse.next(now).into());
+            }
+            let pending = self.session.output().pending_bytes();
+            if pending < DRAIN_BYTES_MAX {
+                self.resume_parked();
+            }
+            tokio::select! {
+                biased;
+                () = outbox.filled(), if pending < DRAIN_BYTES_MAX => self.pass_on(),
+                read = buffers::read(&mut reader, &mut input), if pending < UNSENT_BYTES_MAX => {
+                    if read? == 0 {
+                        self.session.disconnected("the client closed the socket");
+                        return Ok(());
+                    }
+                    pulse.read(Instant::now());
+                    self.received(&mut input).await;
+                    // Those who were just given work run before more is read.
+                    tokio::task::yield_now().await;
+                }
+                ready = writer.writable(), if pending > 0 => ready?,
+                () = &mut timer => {
+                    let now = Instant::now();
+                    match pulse.due(now) {
+                        Due::Nothing => {}
+                        Due::Heartbeat => self.session.heartbeat(),
+                        Due::PeerGone => {
+                            let error = "missed heartbeats from client";
+                            return Err(io::Error::new(io::ErrorKind::TimedOut, error));
+                        }
+                        Due::TimedOut => {
+                            let error = if was_running { "close timed out" } else { "handshake timed out" };
+                            return Err(io::Error::new(io::ErrorKind::TimedOut, error));
+                        }
+                    }
+                    if pulse.due(now) == Due::Heartbeat {
+                        pulse.written(now);
+                    }
+                    timer.as_mut().reset(pulse.next(now).into());
+                }
+            }
+        }
+    }
+
+    /// Works through what was read; what is not a whole frame stays.
+    async fn received(&mut self, input: &mut BytesMut) {
+        self.session.output().lend(buffers::output);
+        let octets = std::mem::take(input).freeze();
+        let mut offset = 0;
+        while let Some(awaited) = self.process(&octets, &mut offset) {
+            match awaited {
+                Awaited::Login(login) => self.log_in(login).await,
+            }
+        }
+        *input = buffers::rest(octets, offset);
+    }
+
+    async fn log_in(&mut self, login: Login) {
+        let Login {
+            mechanism,
+            user,
+            password,
+        } = login;
+        match self
+            .node
+            .access()
+            .login(&user, password, self.peer.ip())
+            .await
+        {
+            Ok(()) => {
+                self.user = user;
+                self.handshake = None;
+                self.session.logged_in();
+            }
+            Err(reason) => {
+                let peer = self.peer;
+                tracing::warn!(%peer, %user, mechanism, %reason, "login refused");
+                self.session.login_failed(mechanism);
+            }
+        }
+    }
+
+    /// Writes as much as the socket takes; whether that was anything.
+    fn write(&mut self, writer: &WriteHalf<'_>) -> io::Result<bool> {
+        let output = self.session.output();
+        let mut any = false;
+        while !output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let used = output.slices(&mut slices);
+            match writer.try_write_vectored(&slices[..used]) {
+                Ok(count) => {
+                    any |= count > 0;
+                    output.advance(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(any),
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(memory) = output.reclaim() {
+            buffers::keep_output(memory);
+        }
+        Ok(any)
+    }
+
+    /// Writes what is left, for a while.
+    async fn finish(&mut self, writer: &mut WriteHalf<'_>) -> io::Result<()> {
+        let rest = async {
+            while !self.session.output().is_empty() {
+                writer.writable().await?;
+                self.write(writer)?;
+            }
+            writer.shutdown().await
+        };
+        tokio::time::timeout(CLOSE_TIMEOUT, rest)
+            .await
+            .unwrap_or(Ok(()))
+    }
+
+    fn log_end(&self) {
+        let (peer, user) = (self.peer, &self.user);
+        let reason = self.session.end_reason().unwrap_or("unknown");
+        let name = &self.session.client().name;
+        if self.was_open {
+            tracing::info!(%peer, %user, name, reason, "connection closed");
+        } else {
+            tracing::warn!(%peer, %user, name, reason, "connection refused");
+        }
+    }
+}
+
+/// Closing a socket with octets unread would reset it and could take our last
+/// words with it: the client's are read away first, for a bounded while.
+async fn say_goodbye(mut stream: TcpStream) {
+    use tokio::io::AsyncReadExt;
+    let read_away = async {
+        let mut scratch = [0; 4096];
+        let mut left = LAST_WORDS_BYTES_MAX;
+        while let Ok(count) = stream.read(&mut scratch).await {
+            if count == 0 || count >= left {
+                break;
+            }
+            left -= count;
+        }
+    };
+    // Whoever does not close in time is closed on.
+    let _ = tokio::time::timeout(LAST_WORDS_TIMEOUT, read_away).await;
+}
+
+/// Unsent octets up to which deliveries are taken from the outbox.
+const DRAIN_BYTES_MAX: usize = 256 * 1024;
+/// Unsent octets from which a client is not read any more.
+const UNSENT_BYTES_MAX: usize = 1024 * 1024;
+/// Pieces that one write takes.
+const SLICES_MAX: usize = 32;
+/// How long a peer may take to answer a close, or to take our last octets.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+const LAST_WORDS_BYTES_MAX: usize = 16 * 1024 * 1024;

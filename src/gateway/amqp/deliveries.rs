@@ -1,0 +1,84 @@
+//! From the outbox to the session: what queues have for this connection.
+
+use crate::broker::Outgoing;
+use crate::queue::Outcome;
+use crate::session::Delivered;
+
+use super::buffers;
+use super::connection::Connection;
+
+impl Connection {
+    /// Passes on all that waits in the outbox.
+    pub(super) fn pass_on(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        self.outbox.take(&mut events);
+        self.session.output().lend(buffers::output);
+        for event in events.drain(..) {
+            match event {
+                Outgoing::Deliver {
+                    serial,
+                    slot,
+                    message,
+                    redelivered,
+                } => {
+                    let slot = slot.map(|slot| slot.0);
+                    match self.session.deliver(serial, slot, &message, redelivered) {
+                        Delivered::Held(queue) => self.attachments.hold(queue),
+                        Delivered::Done => {}
+                        Delivered::Undeliverable => self.take_back(serial, slot),
+                    }
+                }
+                Outgoing::ConsumerCancelled { serial } => {
+                    self.session.consumer_cancelled(serial);
+                    self.forget_consumer(serial);
+                }
+                Outgoing::Close(reason) => self.session.force_close(&reason),
+            }
+        }
+        if events.capacity() <= EVENTS_KEPT {
+            self.events = events;
+        }
+        self.wakes.fire();
+    }
+
+    /// Lets consumers go on that waited for the outbox to empty.
+    pub(super) fn resume_parked(&mut self) {
+        let now = self.node.now();
+        for (host, consumer) in self.outbox.take_parked() {
+            host.resume(consumer, now, &mut self.wakes);
+        }
+        self.wakes.fire();
+    }
+
+    /// Lets consumers go on whose channel's limit may have room again.
+    pub(super) fn resume_limited(&mut self) {
+        let now = self.node.now();
+        for side in self
+            .channels
+            .values()
+            .filter(|side| side.credit.limit() > 0)
+        {
+            for serial in side.consumers.values() {
+                if let Some(attached) = self.consumers.get(serial)
+                    && let Some(host) = self.attachments.host(attached.queue)
+                {
+                    host.resume(attached.slot, now, &mut self.wakes);
+                }
+            }
+        }
+    }
+
+    /// A message that came too late for its consumer goes back unseen.
+    fn take_back(&mut self, serial: u32, slot: Option<u32>) {
+        if let (Some(slot), Some(attached)) = (slot, self.consumers.get(&serial))
+            && let Some(host) = self.attachments.host(attached.queue)
+        {
+            let slots = [crate::queue::UnsettledSlot(slot)];
+            let outcome = Outcome::Requeue { redelivered: false };
+            host.settle(&slots, outcome, self.node.now(), &mut self.wakes);
+        }
+    }
+}
+
+/// Events for which an emptied list keeps its memory.
+const EVENTS_KEPT: usize = 4_096;

@@ -1,0 +1,16 @@
+//! AMQP 0-9-1 over TCP: a listener, and one task per connection that moves
+//! octets between its socket, its [`crate::session::Session`] and the broker.
+
+mod attachments;
+mod buffers;
+mod channels;
+mod connection;
+mod deliveries;
+mod heartbeat;
+mod listener;
+mod publishing;
+mod queue_requests;
+mod release;
+mod requests;
+
+pub use listener::{AmqpSettings, Listener};

@@ -1,0 +1,167 @@
+//! What a read buffer held, a batch at a time: publishes and settlements are
+//! collected while the buffer lasts, and flushed before anything that could
+//! tell the difference.
+
+use bytes::Bytes;
+
+use crate::broker::Incoming;
+use crate::model::BrokerError;
+use crate::queue::{Outcome, UnsettledSlot};
+use crate::session::{Publish, Request, Settlement, Settling, StagedPublish};
+
+use super::connection::{Awaited, Connection, Open};
+
+impl Connection {
+    /// Handles all whole frames from `offset` on; stops early for what must be
+    /// awaited.
+    pub(super) fn process(&mut self, octets: &Bytes, offset: &mut usize) -> Option<Awaited> {
+        let mut awaited = None;
+        while let Some(request) = self.session.next(octets, offset) {
+            match request {
+                Request::Publish(publish) => self.publish(publish),
+                request => {
+                    self.flush();
+                    awaited = self.request(request);
+                    if awaited.is_some() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.flush();
+        self.wakes.fire();
+        awaited
+    }
+
+    /// Hands over what was collected: messages to their queues, settlements to
+    /// theirs, confirms to the client.
+    pub(super) fn flush(&mut self) {
+        let now = self.node.now();
+        if let Some(open) = &mut self.open {
+            open.publisher.flush(now, &mut self.wakes);
+        }
+        self.session.confirm_published();
+        self.settle();
+    }
+
+    pub(super) fn publish(&mut self, publish: Publish<'_>) {
+        let Some(Open { publisher, .. }) = &mut self.open else {
+            return;
+        };
+        let own_header = match reply_header(&self.channels, &publish) {
+            Ok(header) => header,
+            Err(error) => {
+                self.session.refuse_publish(publish.channel, &error);
+                return;
+            }
+        };
+        let incoming = incoming(&publish, own_header.as_deref());
+        match publisher.publish(&incoming, &mut self.wakes) {
+            Ok(true) => {}
+            Ok(false) if publish.mandatory => self.session.return_unroutable(&publish),
+            Ok(false) => {}
+            Err(error) => self.session.refuse_publish(publish.channel, &error),
+        }
+    }
+
+    /// Checks a message that waits for its commit.
+    pub(super) fn stage(&mut self, publish: Publish<'_>) {
+        let Some(Open { publisher, .. }) = &mut self.open else {
+            return;
+        };
+        match publisher.check(&incoming(&publish, None)) {
+            Ok(()) => self.session.stage(publish),
+            Err(error) => self.session.refuse_publish(publish.channel, &error),
+        }
+    }
+
+    /// Routes a committed transaction's messages; its settlements are settled
+    /// by the same flush.
+    pub(super) fn commit(&mut self, channel: u16, publishes: Vec<StagedPublish>) {
+        for publish in publishes {
+            self.publish(publish);
+        }
+        self.flush();
+        self.session
+            .reply(channel, &leveret_protocol::method::TxCommitOk {});
+    }
+
+    fn settle(&mut self) {
+        if self.session.settlements().is_empty() {
+            return;
+        }
+        let settlements = std::mem::take(self.session.settlements());
+        let same = |a: &Settlement, b: &Settlement| (a.queue, a.settling) == (b.queue, b.settling);
+        let mut slots = Vec::with_capacity(settlements.len());
+        for run in settlements.chunk_by(same) {
+            let Some(first) = run.first() else {
+                continue;
+            };
+            slots.clear();
+            slots.extend(run.iter().map(|settlement| UnsettledSlot(settlement.slot)));
+            let outcome = match first.settling {
+                Settling::Ack => Outcome::Ack,
+                Settling::Discard => Outcome::Discard,
+                Settling::Requeue => Outcome::Requeue { redelivered: true },
+            };
+            self.settle_slots(first.queue, &slots, outcome);
+        }
+        self.resume_limited();
+        let mut settlements = settlements;
+        settlements.clear();
+        // Given back for its memory; nothing was added meanwhile.
+        *self.session.settlements() = settlements;
+    }
+
+    /// Settles messages of one attached queue and lets go of them.
+    pub(super) fn settle_slots(&mut self, queue: u32, slots: &[UnsettledSlot], outcome: Outcome) {
+        if let Some(host) = self.attachments.host(queue) {
+            host.settle(slots, outcome, self.node.now(), &mut self.wakes);
+        }
+        self.attachments.release(queue, slots.len());
+    }
+}
+
+/// The content header of a message that asks for a direct reply: `reply-to`
+/// becomes the key that leads back to this channel's reply consumer.
+fn reply_header(
+    channels: &foldhash::HashMap<u16, super::channels::ChannelSide>,
+    publish: &Publish<'_>,
+) -> Result<Option<Vec<u8>>, BrokerError> {
+    use crate::broker::REPLY_TO;
+    use leveret_protocol::header::{PROPERTIES_OFFSET, PropertyScan, replace_reply_to};
+
+    if !publish.notable {
+        return Ok(None);
+    }
+    let syntax = |error: leveret_protocol::DecodeError| BrokerError::Syntax(error.to_string());
+    let scan = PropertyScan::new(publish.properties()).map_err(syntax)?;
+    if scan.reply_to != Some(REPLY_TO) {
+        return Ok(None);
+    }
+    let Some(consumer) = channels
+        .get(&publish.channel)
+        .and_then(|side| side.reply_to.as_ref())
+    else {
+        return Err(BrokerError::Precondition(
+            "fast reply consumer does not exist".to_owned(),
+        ));
+    };
+    let mut header = publish
+        .header
+        .get(..PROPERTIES_OFFSET)
+        .unwrap_or_default()
+        .to_vec();
+    replace_reply_to(publish.properties(), &consumer.key, &mut header).map_err(syntax)?;
+    Ok(Some(header))
+}
+
+fn incoming<'a>(publish: &'a Publish<'_>, header: Option<&'a [u8]>) -> Incoming<'a> {
+    Incoming {
+        envelope: &publish.envelope,
+        header: header.unwrap_or(&publish.header),
+        body: publish.body.as_body(),
+        persistent: publish.persistent,
+        notable: publish.notable,
+    }
+}
