@@ -5,6 +5,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use leveret::Broker;
+use leveret::topology::BrokerFile;
+
 /// Where the broker under test listens; the same for all tests of a binary.
 pub fn broker() -> SocketAddr {
     static BROKER: OnceLock<SocketAddr> = OnceLock::new();
@@ -20,8 +23,25 @@ pub fn broker() -> SocketAddr {
 
 /// Starts a Leveret in this process with the given TOML on an ephemeral port.
 /// It lives as long as the process.
-pub fn leveret_with(_toml: &str) -> SocketAddr {
-    panic!("set LEVERET_TEST_ADDR");
+pub fn leveret_with(toml: &str) -> SocketAddr {
+    let mut file = BrokerFile::parse("test.toml", toml).expect("the test's file is right");
+    file.config.amqp.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let broker = Broker::start(&file.config, &file.topology)
+                .await
+                .expect("the broker starts");
+            tell.send(broker.addresses()[0]).expect("the test waits");
+            std::future::pending::<()>().await;
+        });
+    });
+    told.recv().expect("the broker listens")
 }
 
 /// A name that no other test and no other run uses. Leaked, so that it fits
