@@ -75,26 +75,32 @@ impl Ready {
     }
 
     /// Takes out the oldest.
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<Queued> {
-        let queued = match self.returned.pop_first() {
-            Some((sequence, returned)) => Queued {
-                sequence,
-                message: returned.message,
-                deliveries: returned.deliveries,
-            },
-            None => {
-                let message = self.log.pop_front()?;
-                let sequence = self.log_start;
-                self.log_start.0 += 1;
-                Queued {
-                    sequence,
-                    message,
-                    deliveries: 0,
-                }
-            }
-        };
-        self.bytes -= queued.message.stored_bytes() as u64;
-        Some(queued)
+        if !self.returned.is_empty() {
+            return self.pop_returned();
+        }
+        let message = self.log.pop_front()?;
+        let sequence = self.log_start;
+        self.log_start.0 += 1;
+        self.bytes -= message.stored_bytes() as u64;
+        let deliveries = 0;
+        Some(Queued {
+            sequence,
+            message,
+            deliveries,
+        })
+    }
+
+    #[cold]
+    fn pop_returned(&mut self) -> Option<Queued> {
+        let (sequence, returned) = self.returned.pop_first()?;
+        self.bytes -= returned.message.stored_bytes() as u64;
+        Some(Queued {
+            sequence,
+            message: returned.message,
+            deliveries: returned.deliveries,
+        })
     }
 
     /// Puts a message that was taken out back to its place.
