@@ -159,6 +159,171 @@ fn check_says_which_file_is_missing() {
 }
 
 #[test]
+fn route_explains_a_decision_of_the_router() {
+    let leveret = Leveret::with_file(&format!(
+        "{RIGHT}[[exchange]]\nname = \"in\"\ntype = \"fanout\"\ninternal = true\nalternate = \"logs\"\n[[binding]]\nfrom = \"logs\"\nto_exchange = \"in\"\nkey = \"in\"\n"
+    ));
+    for (shows, arguments, code, stdout, stderr) in [
+        (
+            "a binding that takes it",
+            &["--exchange", "logs", "--key", "disk.error"][..],
+            0,
+            "exchange 'logs' (topic), published to:\n  \
+             to queue 'errors': pattern `*.error` matches `disk.error`: * = disk\n  \
+             2 other bindings do not match\n\
+             reaches 'errors'\n",
+            "",
+        ),
+        (
+            "none that does",
+            &["--exchange", "logs", "--key", "disk.info"],
+            0,
+            "exchange 'logs' (topic), published to:\n  \
+             none of its 3 bindings matches\n  \
+             and it has no alternate exchange\n\
+             reaches no queue\n",
+            "",
+        ),
+        (
+            "the default exchange and a queue that is not there",
+            &["--exchange", "", "--key", "errors", "--key", "error"],
+            0,
+            "the default exchange takes each key as the name of a queue\n\
+             reaches 'error', 'errors'\n\
+             the file defines no queue 'error': dropped, unless a client declares it\n",
+            "",
+        ),
+        (
+            "an exchange that clients cannot publish to",
+            &["--exchange", "in"],
+            0,
+            "exchange 'in' (fanout), published to:\n  \
+             it has no bindings\n  \
+             so its alternate 'logs' is taken\n\
+             exchange 'logs' (topic), the alternate of 'in':\n  \
+             none of its 3 bindings matches\n  \
+             and it has no alternate exchange\n\
+             reaches no queue\n\
+             clients cannot publish to 'in', it is internal\n",
+            "",
+        ),
+        (
+            "an exchange that is not there",
+            &["--exchange", "log"],
+            1,
+            "",
+            "leveret: no exchange 'log', did you mean 'logs'?\n",
+        ),
+        (
+            "a virtual host that is not there",
+            &["--exchange", "logs", "--vhost", "shop"],
+            1,
+            "",
+            "leveret: no vhost 'shop'\n",
+        ),
+    ] {
+        let mut all = vec!["route", "leveret.toml"];
+        all.extend(arguments);
+        let expected = Outcome {
+            code: Some(code),
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+        };
+        assert_eq!(leveret.run(&all), expected, "{shows}");
+    }
+}
+
+#[test]
+fn route_has_an_object_for_programs() {
+    let leveret = Leveret::with_file(RIGHT);
+    let routed = |key: &str, exchange: &str| {
+        let outcome = leveret.run(&[
+            "route",
+            "leveret.toml",
+            "--exchange",
+            exchange,
+            "--key",
+            key,
+            "--json",
+        ]);
+        serde_json::from_str::<serde_json::Value>(&outcome.stdout).expect("an object")
+    };
+    assert_eq!(
+        routed("audit", "logs"),
+        serde_json::json!({
+            "exchange": "logs",
+            "internal": false,
+            "queues": ["errors"],
+            "undefined_queues": [],
+            "steps": [{
+                "exchange": "logs",
+                "type": "topic",
+                "via": "published",
+                "from": null,
+                "matched": [{
+                    "to": { "queue": "errors" },
+                    "key": "audit.#",
+                    "reason": "pattern `audit.#` matches `audit`: # = no words",
+                }],
+                "unmatched": 1,
+                "alternate": null,
+                "alternate_outcome": "not needed",
+            }],
+        })
+    );
+    let missing = routed("nowhere", "");
+    assert_eq!(missing["queues"], serde_json::json!([]));
+    assert_eq!(missing["undefined_queues"], serde_json::json!(["nowhere"]));
+}
+
+/// The examples say in their comments where messages go: each
+/// `leveret route …` with the `-> queues` below it.
+#[test]
+fn the_examples_route_as_they_say() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut predictions = 0;
+    for entry in fs::read_dir(root.join("examples")).expect("there are examples") {
+        let path = entry.expect("a readable directory").path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let leveret = Leveret::new();
+        let run = |arguments: &[&str]| outcome(leveret.command(arguments).current_dir(&root));
+        let file = path.to_str().expect("a path in ASCII");
+        assert_eq!(run(&["check", "--strict", file]).code, Some(0), "{file}");
+
+        let text = fs::read_to_string(&path).expect("a text");
+        let comments: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("#   "))
+            .collect();
+        for pair in comments.windows(2) {
+            let (Some(command), Some(queues)) = (
+                pair[0].strip_prefix("leveret route "),
+                pair[1].trim().strip_prefix("-> "),
+            ) else {
+                continue;
+            };
+            let mut arguments = vec!["route", "--json"];
+            arguments.extend(command.split(' '));
+            let object: serde_json::Value =
+                serde_json::from_str(&run(&arguments).stdout).expect("an object");
+            let reached = object["queues"].as_array().expect("a list").iter();
+            let mut reached: Vec<&str> = reached.filter_map(|queue| queue.as_str()).collect();
+            let mut expected: Vec<&str> = queues
+                .split(", ")
+                .filter(|queue| *queue != "nothing")
+                .collect();
+            reached.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(reached, expected, "{command}");
+            predictions += 1;
+        }
+    }
+    assert!(predictions >= 9, "{predictions} predictions were found");
+}
+
+#[test]
 fn hash_password_prints_what_a_user_takes() {
     let leveret = Leveret::new();
     for input in [
@@ -245,6 +410,17 @@ fn wrong_flags_say_what_is_expected() {
         ),
         (&["check"], "required arguments were not provided"),
         (
+            &[
+                "route",
+                "leveret.toml",
+                "--exchange",
+                "logs",
+                "--header",
+                "eu",
+            ],
+            "expected NAME=VALUE",
+        ),
+        (
             &["--config", "x", "check", "leveret.toml"],
             "cannot be used with",
         ),
@@ -297,6 +473,17 @@ fn help_names_commands_flags_and_environment() {
             ],
         ),
         (&["check", "--help"], &["--strict", "<FILE>"]),
+        (
+            &["route", "--help"],
+            &[
+                "<FILE>",
+                "--exchange",
+                "--key",
+                "--header",
+                "--vhost",
+                "--json",
+            ],
+        ),
     ] {
         let outcome = leveret.run(arguments);
         assert_eq!(outcome.code, Some(0));

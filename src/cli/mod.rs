@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod hash_password;
+pub mod route;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -31,7 +32,9 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Check a file: what is wrong with it, and what is legal but probably not meant.
     Check(check::CheckArgs),
-    /// Hash a password for a [[user]] of the file.
+    /// Say where a message would go, and why.
+    Route(route::RouteArgs),
+    /// Hash a password for a user of the file.
     HashPassword(hash_password::HashPasswordArgs),
     /// Load a broker and measure it.
     Bench(Box<bench::BenchArgs>),
@@ -45,6 +48,7 @@ pub fn run() -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Route(args)) => route::run(&args),
         Some(Command::HashPassword(args)) => hash_password::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
     };

@@ -2,9 +2,8 @@
 
 use crate::broker::{Definition, Node};
 use crate::model::{BrokerError, VhostName};
-use crate::routing::Binding;
 
-use super::{BindingDefinition, Change};
+use super::Change;
 
 /// Brings the changes about, all or none.
 ///
@@ -33,23 +32,16 @@ fn definition(change: &Change) -> Option<(VhostName, Definition)> {
             Some((queue.vhost.clone(), definition))
         }
         Change::AddBinding(defined) => {
-            Some((defined.vhost.clone(), Definition::Bind(binding(defined))))
+            let definition = Definition::Bind(defined.binding.clone());
+            Some((defined.vhost.clone(), definition))
         }
         Change::RemoveBinding(defined) => {
-            Some((defined.vhost.clone(), Definition::Unbind(binding(defined))))
+            let definition = Definition::Unbind(defined.binding.clone());
+            Some((defined.vhost.clone(), definition))
         }
         Change::AddVhost(_)
         | Change::KeepVhost(_)
         | Change::KeepExchange(..)
         | Change::KeepQueue(..) => None,
-    }
-}
-
-fn binding(defined: &BindingDefinition) -> Binding {
-    Binding {
-        source: defined.source.clone(),
-        destination: defined.destination.clone(),
-        routing_key: defined.routing_key.clone(),
-        arguments: std::sync::Arc::clone(&defined.arguments),
     }
 }

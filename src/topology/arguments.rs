@@ -33,7 +33,7 @@ pub(super) fn read_table(reader: &mut TableReader<'_>, key: &'static str) -> Fie
 
 /// A value that stands alone, as on the command line; `None` if AMQP has no
 /// such value.
-pub(super) fn field_value(value: &DeValue<'_>) -> Option<FieldValue> {
+pub(crate) fn field_value(value: &DeValue<'_>) -> Option<FieldValue> {
     let field = match value {
         DeValue::String(text) => FieldValue::from(text.as_ref()),
         DeValue::Integer(number) => {

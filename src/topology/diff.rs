@@ -174,17 +174,18 @@ impl fmt::Display for Change {
 
 impl fmt::Display for BindingDefinition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "binding '{}' -> ", self.source)?;
-        match &self.destination {
+        let Self { vhost, binding } = self;
+        write!(f, "binding '{}' -> ", binding.source)?;
+        match &binding.destination {
             Destination::Queue(name) => write!(f, "queue '{name}'")?,
             Destination::Exchange(name) => write!(f, "exchange '{name}'")?,
         }
-        write!(f, " with key '{}'", self.routing_key)?;
-        match self.arguments.len() {
+        write!(f, " with key '{}'", binding.routing_key)?;
+        match binding.arguments.len() {
             0 => {}
             1 => f.write_str(" and 1 argument")?,
             count => write!(f, " and {count} arguments")?,
         }
-        write!(f, " in vhost '{}'", self.vhost)
+        write!(f, " in vhost '{vhost}'")
     }
 }

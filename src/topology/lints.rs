@@ -12,8 +12,9 @@ use crate::model::{
 };
 
 use crate::policy::{EXCHANGE_ARGUMENTS, QUEUE_ARGUMENTS};
+use crate::routing::{BindRefused, Binding, RoutingTable};
 
-use super::{BindingDefinition, PREDECLARED_EXCHANGES, Topology};
+use super::{BindingDefinition, Topology};
 
 use circles::{Graph, circles};
 
@@ -44,7 +45,7 @@ pub(super) fn merge_duplicates(topology: &mut Topology, document: &Document<'_>)
 
 /// Notes what is wrong or doubtful about a topology as a whole.
 pub(super) fn check(topology: &Topology, document: &Document<'_>) {
-    let known = Known::new(topology);
+    let known = Known::new(topology, document);
     for binding in &topology.bindings {
         check_ends(binding, &known, document);
         check_match(binding, &known, document);
@@ -56,34 +57,35 @@ pub(super) fn check(topology: &Topology, document: &Document<'_>) {
 
 /// What a binding or an alternate can lead to.
 struct Known<'t> {
-    exchanges: BTreeMap<&'t VhostName, BTreeMap<&'t str, ExchangeKind>>,
+    tables: BTreeMap<&'t VhostName, RoutingTable>,
     queues: BTreeMap<&'t VhostName, BTreeSet<&'t str>>,
 }
 
 impl<'t> Known<'t> {
-    fn new(topology: &'t Topology) -> Self {
-        let predeclared: BTreeMap<_, _> = PREDECLARED_EXCHANGES.iter().copied().collect();
-        let vhosts = topology.vhosts.iter();
-        let mut known = Self {
-            exchanges: vhosts
-                .clone()
-                .map(|vhost| (vhost, predeclared.clone()))
-                .collect(),
-            queues: vhosts.map(|vhost| (vhost, BTreeSet::new())).collect(),
+    fn new(topology: &'t Topology, document: &Document<'_>) -> Self {
+        let refused = |binding: &Located<BindingDefinition>, cause| match cause {
+            BindRefused::Arguments(text) => document.error(binding.position, text),
+            // Told by check_ends, with what may be meant.
+            BindRefused::SourceMissing | BindRefused::DestinationMissing => {}
+            // The default exchange has no name that a file could give.
+            BindRefused::DefaultExchange => {}
         };
-        for exchange in topology.exchanges.iter().map(|exchange| &exchange.value) {
-            let exchanges = known.exchanges.entry(&exchange.vhost).or_default();
-            exchanges.insert(exchange.name.as_str(), exchange.settings.kind);
-        }
+        let vhosts = topology.vhosts.iter();
+        let tables = vhosts.map(|vhost| (vhost, topology.route_with(vhost, refused)));
+        let mut queues: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for queue in topology.queues.iter().map(|queue| &queue.value) {
-            let queues = known.queues.entry(&queue.vhost).or_default();
-            queues.insert(queue.name.as_str());
+            let names = queues.entry(&queue.vhost).or_default();
+            names.insert(queue.name.as_str());
         }
-        known
+        Self {
+            tables: tables.collect(),
+            queues,
+        }
     }
 
     fn exchange(&self, vhost: &VhostName, name: &ExchangeName) -> Option<ExchangeKind> {
-        self.exchanges.get(vhost)?.get(name.as_str()).copied()
+        let settings = self.tables.get(vhost)?.exchange(name.as_str())?;
+        Some(settings.kind)
     }
 
     fn has_queue(&self, vhost: &VhostName, name: &QueueName) -> bool {
@@ -94,12 +96,10 @@ impl<'t> Known<'t> {
 
     /// What to say about an exchange that is not there.
     fn no_exchange(&self, vhost: &VhostName, name: &ExchangeName) -> String {
-        let names = self
-            .exchanges
-            .get(vhost)
-            .into_iter()
-            .flat_map(BTreeMap::keys);
-        missing("exchange", name.as_str(), vhost, names.copied())
+        let tables = self.tables.get(vhost).into_iter();
+        let names = tables.flat_map(|table| table.exchanges().map(|(name, _)| name.as_str()));
+        let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+        missing("exchange", name.as_str(), vhost, names.into_iter())
     }
 
     fn no_queue(&self, vhost: &VhostName, name: &QueueName) -> String {
@@ -109,12 +109,12 @@ impl<'t> Known<'t> {
 }
 
 fn check_ends(binding: &Located<BindingDefinition>, known: &Known<'_>, document: &Document<'_>) {
-    let BindingDefinition {
-        vhost,
+    let vhost = &binding.value.vhost;
+    let Binding {
         source,
         destination,
         ..
-    } = &binding.value;
+    } = &binding.value.binding;
     if known.exchange(vhost, source).is_none() {
         document.error(binding.position, known.no_exchange(vhost, source));
     }
@@ -141,13 +141,13 @@ fn check_ends(binding: &Located<BindingDefinition>, known: &Known<'_>, document:
 
 /// Notes what a binding says that its exchange's type does not look at.
 fn check_match(binding: &Located<BindingDefinition>, known: &Known<'_>, document: &Document<'_>) {
-    let BindingDefinition {
-        vhost,
+    let vhost = &binding.value.vhost;
+    let Binding {
         source,
         routing_key,
         arguments,
         ..
-    } = &binding.value;
+    } = &binding.value.binding;
     let Some(kind) = known.exchange(vhost, source) else {
         return;
     };
@@ -195,9 +195,9 @@ fn check_exchanges(topology: &Topology, known: &Known<'_>, document: &Document<'
     let exchanges = || topology.exchanges.iter();
     let bindings = || topology.bindings.iter().map(|binding| &binding.value);
     let sources: BTreeSet<_> = bindings()
-        .map(|binding| (&binding.vhost, &binding.source))
+        .map(|binding| (&binding.vhost, &binding.binding.source))
         .collect();
-    let bound = bindings().filter_map(|binding| match &binding.destination {
+    let bound = bindings().filter_map(|binding| match &binding.binding.destination {
         Destination::Exchange(exchange) => Some((&binding.vhost, exchange)),
         Destination::Queue(_) => None,
     });
@@ -276,8 +276,10 @@ fn check_circles(topology: &Topology, document: &Document<'_>) {
     }
     let mut bound: Graph<(&VhostName, &ExchangeName)> = Graph::new();
     for Located { value, position } in &topology.bindings {
-        if let Destination::Exchange(destination) = &value.destination {
-            let edges = bound.entry((&value.vhost, &value.source)).or_default();
+        if let Destination::Exchange(destination) = &value.binding.destination {
+            let edges = bound
+                .entry((&value.vhost, &value.binding.source))
+                .or_default();
             edges.push(((&value.vhost, destination), *position));
         }
     }

@@ -17,17 +17,12 @@ mod same;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
-use leveret_protocol::SmolStr;
-
 use crate::config::Located;
-use crate::model::{
-    Destination, ExchangeKind, ExchangeName, ExchangeSettings, FieldTable, QueueName,
-    QueueSettings, VhostName,
-};
+use crate::model::{ExchangeName, ExchangeSettings, QueueName, QueueSettings, VhostName};
+use crate::routing::{BindRefused, Binding, RoutingTable};
 
 pub use apply::apply;
+pub(crate) use arguments::field_value;
 pub use diff::{Change, Conflict, diff};
 pub use file::BrokerFile;
 
@@ -71,14 +66,8 @@ pub struct QueueDefinition {
 pub struct BindingDefinition {
     /// Where it lives.
     pub vhost: VhostName,
-    /// Which exchange it leads from.
-    pub source: ExchangeName,
-    /// What it leads to.
-    pub destination: Destination,
-    /// The binding key.
-    pub routing_key: SmolStr,
-    /// The arguments, headers to match included.
-    pub arguments: Arc<FieldTable>,
+    /// From where to where, by what key and arguments.
+    pub binding: Binding,
 }
 
 impl Topology {
@@ -95,6 +84,33 @@ impl Topology {
         let mut queues = self.queues.iter().map(|queue| &queue.value);
         queues.find(|queue| queue.vhost == *vhost && queue.name == *name)
     }
+
+    /// The router of a virtual host as it is when the broker has created all
+    /// that the file defines.
+    #[must_use]
+    pub fn routing_table(&self, vhost: &VhostName) -> RoutingTable {
+        // What the router refuses was an error when the file was read.
+        self.route_with(vhost, |_, _| ())
+    }
+
+    fn route_with(
+        &self,
+        vhost: &VhostName,
+        mut refused: impl FnMut(&Located<BindingDefinition>, BindRefused),
+    ) -> RoutingTable {
+        let mut table = RoutingTable::new();
+        let exchanges = self.exchanges.iter().map(|exchange| &exchange.value);
+        for exchange in exchanges.filter(|exchange| exchange.vhost == *vhost) {
+            table.declare_exchange(exchange.name.clone(), exchange.settings.clone());
+        }
+        let bindings = self.bindings.iter();
+        for binding in bindings.filter(|binding| binding.value.vhost == *vhost) {
+            if let Err(cause) = table.bind(binding.value.binding.clone()) {
+                refused(binding, cause);
+            }
+        }
+        table
+    }
 }
 
 impl Default for Topology {
@@ -107,12 +123,3 @@ impl Default for Topology {
         }
     }
 }
-
-/// The exchanges that every virtual host has, besides the default exchange.
-const PREDECLARED_EXCHANGES: &[(&str, ExchangeKind)] = &[
-    ("amq.direct", ExchangeKind::Direct),
-    ("amq.fanout", ExchangeKind::Fanout),
-    ("amq.headers", ExchangeKind::Headers),
-    ("amq.match", ExchangeKind::Headers),
-    ("amq.topic", ExchangeKind::Topic),
-];

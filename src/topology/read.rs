@@ -15,6 +15,7 @@ use crate::model::{
     VhostName,
 };
 use crate::policy;
+use crate::routing::Binding;
 
 use super::arguments::{common_names, read_table};
 use super::{BindingDefinition, ExchangeDefinition, QueueDefinition, Topology};
@@ -130,10 +131,12 @@ fn bindings(mut table: TableReader<'_>, vhosts: &[VhostName]) -> Vec<Located<Bin
     };
     let binding = |routing_key| BindingDefinition {
         vhost: vhost.clone(),
-        source: ExchangeName::from(source.value.as_str()),
-        destination: destination.clone(),
-        routing_key,
-        arguments: Arc::clone(&arguments),
+        binding: Binding {
+            source: ExchangeName::from(source.value.as_str()),
+            destination: destination.clone(),
+            routing_key,
+            arguments: Arc::clone(&arguments),
+        },
     };
     let keys = keys.into_iter();
     keys.map(|key| Located {

@@ -15,10 +15,10 @@ impl BindingDefinition {
     pub(super) fn identity(&self) -> BindingIdentity {
         (
             self.vhost.clone(),
-            self.source.clone(),
-            self.destination.clone(),
-            self.routing_key.clone(),
-            in_order(&self.arguments),
+            self.binding.source.clone(),
+            self.binding.destination.clone(),
+            self.binding.routing_key.clone(),
+            in_order(&self.binding.arguments),
         )
     }
 }

@@ -5,8 +5,11 @@ mod files;
 mod generated;
 mod sample;
 
+use std::sync::Arc;
+
 use super::*;
 use crate::config::{ConfigErrors, Diagnostic};
+use crate::model::{Destination, ExchangeKind, FieldTable};
 
 /// The topology and all findings, errors and warnings.
 fn read(text: &str) -> (Topology, Vec<String>) {

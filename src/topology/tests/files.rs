@@ -93,7 +93,7 @@ fn a_file_defines_exchanges_queues_and_bindings() {
             "binding 'amq.topic' -> exchange 'amq.fanout' with key 'log.#' in vhost '/'",
         ]
     );
-    assert_eq!(*topology.bindings[2].value.arguments, headers);
+    assert_eq!(*topology.bindings[2].value.binding.arguments, headers);
 }
 
 #[test]
@@ -364,6 +364,12 @@ const FINDINGS: &[(&str, &[&str])] = &[
         "[[exchange]]\nname = \"x\"\ntype = \"fanout\"\narguments = { alternate-exchange = 5 }\n",
         &[
             "leveret.toml:1:1: error: invalid type 'signedint' for arg 'alternate-exchange' in exchange 'x' in vhost '/'",
+        ],
+    ),
+    (
+        "[[queue]]\nname = \"q\"\n[[binding]]\nfrom = \"amq.headers\"\nto_queue = \"q\"\narguments = { x-match = \"some\" }\n",
+        &[
+            "leveret.toml:3:1: error: Invalid x-match field value <<\"some\">>; expected all, any, all-with-x, or any-with-x",
         ],
     ),
 ];

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use leveret_protocol::SmolStr;
 use proptest::prelude::*;
 
 use crate::model::FieldValue;
@@ -134,10 +135,12 @@ fn topology_of(
         };
         let binding = BindingDefinition {
             vhost,
-            source: source.name.clone(),
-            destination,
-            routing_key: SmolStr::from(key),
-            arguments,
+            binding: Binding {
+                source: source.name.clone(),
+                destination,
+                routing_key: SmolStr::from(key),
+                arguments,
+            },
         };
         if this
             .bindings
@@ -217,7 +220,7 @@ fn to_toml(topology: &Topology) -> String {
         );
     }
     for Located { value: binding, .. } in &topology.bindings {
-        let (key, name) = match &binding.destination {
+        let (key, name) = match &binding.binding.destination {
             Destination::Queue(name) => ("to_queue", name.as_str()),
             Destination::Exchange(name) => ("to_exchange", name.as_str()),
         };
@@ -225,10 +228,10 @@ fn to_toml(topology: &Topology) -> String {
             text,
             "[[binding]]\nvhost = {}\nfrom = {}\n{key} = {}\nkey = {}\narguments = {}",
             quoted(binding.vhost.as_str()),
-            quoted(binding.source.as_str()),
+            quoted(binding.binding.source.as_str()),
             quoted(name),
-            quoted(&binding.routing_key),
-            table(&binding.arguments),
+            quoted(&binding.binding.routing_key),
+            table(&binding.binding.arguments),
         );
     }
     text
