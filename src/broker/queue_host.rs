@@ -264,7 +264,10 @@ impl QueueHost {
                 wakes,
             );
         }
-        state.queue = Queue::new(self.settings.clone());
+        let queue = std::mem::replace(&mut state.queue, Queue::new(self.settings.clone()));
+        // Freeing many messages takes its time: nobody waits for the lock meanwhile.
+        drop(state);
+        drop(queue);
         Ok(counts.ready)
     }
 

@@ -162,6 +162,13 @@ impl Session {
         self.phase == Phase::Running
     }
 
+    /// Whether [`Session::next`] has something to ask for without more octets:
+    /// the end of a channel or of the connection was decided from this side.
+    #[must_use]
+    pub fn wants_release(&self) -> bool {
+        matches!(self.phase, Phase::Releasing(_)) || !self.releasing.is_empty()
+    }
+
     /// Whether nothing more is to be read.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use foldhash::HashMap;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::WriteHalf;
@@ -68,9 +69,9 @@ pub(super) async fn serve(
     settings: Arc<AmqpSettings>,
     handshake: OwnedSemaphorePermit,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = prepare(&stream) {
         // The peer has gone already; reading will say so.
-        tracing::debug!(%peer, %error, "cannot switch Nagle's algorithm off");
+        tracing::debug!(%peer, %error, "cannot set the socket's options");
     }
     let mut connection = Connection {
         session: Session::new(settings.session.clone()),
@@ -129,7 +130,13 @@ impl Connection {
             }
             tokio::select! {
                 biased;
-                () = outbox.filled(), if pending < DRAIN_BYTES_MAX => self.pass_on(),
+                () = outbox.filled(), if pending < DRAIN_BYTES_MAX => {
+                    self.pass_on();
+                    if self.session.wants_release() {
+                        // Nothing is read for this, so nothing can be awaited.
+                        self.process(&Bytes::new(), &mut 0);
+                    }
+                }
                 read = buffers::read(&mut reader, &mut input), if pending < UNSENT_BYTES_MAX => {
                     if read? == 0 {
                         self.session.disconnected("the client closed the socket");
@@ -250,6 +257,16 @@ impl Connection {
     }
 }
 
+/// Frames go out at once, and a peer that vanished without a word is noticed
+/// even where no heartbeats were agreed.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
 /// Closing a socket with octets unread would reset it and could take our last
 /// words with it: the client's are read away first, for a bounded while.
 async fn say_goodbye(mut stream: TcpStream) {
@@ -276,5 +293,7 @@ const UNSENT_BYTES_MAX: usize = 1024 * 1024;
 const SLICES_MAX: usize = 32;
 /// How long a peer may take to answer a close, or to take our last octets.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 const LAST_WORDS_BYTES_MAX: usize = 16 * 1024 * 1024;
