@@ -15,7 +15,7 @@ use crate::model::{ConnectionId, ConsumerKey, Message, Now, QueueSettings};
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: cases(2_000),
+        cases: cases(1_000),
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
     })]
