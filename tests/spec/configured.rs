@@ -249,3 +249,15 @@ fn frames_are_bound_by_the_configured_size() {
     client.send_frame(FrameKind::Body, 1, &vec![b'x'; (1 << 20) + 1]);
     client.expect_connection_close(501, "FRAME_ERROR - *");
 }
+
+#[test]
+fn a_bound_on_handshakes_is_none_on_open_connections() {
+    leveret_only!("needs a small number of handshakes");
+    let address = leveret_with("[amqp]\nhandshakes_max = 1\n");
+    let mut open: Vec<_> = (0..5)
+        .map(|_| Client::connect_at(address, &Login::default()))
+        .collect();
+    for client in &mut open {
+        client.open_channel(1);
+    }
+}

@@ -90,18 +90,22 @@ fn a_protocol_header_in_the_midst_is_501() {
 #[test]
 fn a_frame_above_the_negotiated_size_is_501_before_its_payload_comes() {
     let mut witness = Witness::new();
-    for announced in [8_192 + 1, 1 << 20, u32::MAX] {
-        let login = Login {
-            frame_max: Some(8_192),
-            ..Login::default()
-        };
-        let mut client = Client::connect_with(&login);
-        client.open_channel(1);
-        let mut wire = Vec::new();
-        frame::encode_header(&mut wire, FrameKind::Body, 1, announced);
-        client.send_bytes(&wire);
-        client.expect_connection_close(501, "FRAME_ERROR - *");
-    }
+    std::thread::scope(|scope| {
+        for announced in [8_192 + 1, 1 << 20, u32::MAX] {
+            scope.spawn(move || {
+                let login = Login {
+                    frame_max: Some(8_192),
+                    ..Login::default()
+                };
+                let mut client = Client::connect_with(&login);
+                client.open_channel(1);
+                let mut wire = Vec::new();
+                frame::encode_header(&mut wire, FrameKind::Body, 1, announced);
+                client.send_bytes(&wire);
+                client.expect_connection_close(501, "FRAME_ERROR - *");
+            });
+        }
+    });
     witness.undisturbed();
 }
 

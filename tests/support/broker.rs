@@ -52,7 +52,11 @@ pub fn unique(name: &str) -> &'static str {
     let since_1970 = std::time::UNIX_EPOCH
         .elapsed()
         .expect("the clock is past 1970");
-    leak(format!("{name}-{}-{count}", since_1970.as_micros()))
+    let process = std::process::id();
+    leak(format!(
+        "{name}-{}-{process}-{count}",
+        since_1970.as_micros()
+    ))
 }
 
 /// A text that lives as long as the process.

@@ -43,8 +43,9 @@ pub enum Ended {
 /// A connection to the broker under test.
 pub struct Client {
     stream: TcpStream,
-    /// Octets read and not yet taken apart.
+    /// Octets read, and how many of them are taken apart already.
     inbound: Vec<u8>,
+    taken: usize,
     /// What came for channels that nobody has asked about yet.
     stashed: VecDeque<Incoming>,
     /// Content methods whose header or body is still due, and the octets missing.
@@ -68,6 +69,7 @@ impl Client {
         Self {
             stream,
             inbound: Vec::new(),
+            taken: 0,
             stashed: VecDeque::new(),
             assembling: HashMap::new(),
             frame_max: 131_072,
@@ -225,7 +227,7 @@ impl Client {
             assert_eq!(ended, Ended::Closed, "the socket was to be closed");
         }) == Ok(())
         {}
-        std::mem::take(&mut self.inbound)
+        self.inbound.split_off(self.taken)
     }
 
     /// Waits for one more heartbeat frame.
@@ -274,6 +276,8 @@ impl Client {
         match self.stream.read(&mut chunk) {
             Ok(0) => Err(Ended::Closed),
             Ok(count) => {
+                self.inbound.drain(..self.taken);
+                self.taken = 0;
                 self.inbound.extend_from_slice(&chunk[..count]);
                 Ok(())
             }
@@ -290,11 +294,11 @@ impl Client {
     fn take_apart(&mut self) -> Option<Incoming> {
         loop {
             let (kind, channel, payload, size) = {
-                let (frame, size) = frame::decode(&self.inbound, self.frame_max)
+                let (frame, size) = frame::decode(&self.inbound[self.taken..], self.frame_max)
                     .unwrap_or_else(|error| panic!("{error}: {:?}", self.inbound))?;
                 (frame.kind, frame.channel, frame.payload.to_vec(), size)
             };
-            self.inbound.drain(..size);
+            self.taken += size;
             let complete = match kind {
                 FrameKind::Heartbeat => {
                     self.heartbeats += 1;
