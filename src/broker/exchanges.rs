@@ -45,8 +45,8 @@ impl Vhost {
     /// Creates an exchange, or checks that the one that is there is the same.
     ///
     /// # Errors
-    /// 403 for the default exchange or a reserved name, 406 for bad or
-    /// different settings, 503 for an unknown type.
+    /// 403 for the default exchange or a reserved name, 406 for an unknown
+    /// type, bad or different settings.
     pub fn declare_exchange(&self, request: ExchangeRequest<'_>) -> Result<(), BrokerError> {
         let name = ExchangeName::from(&*clean_name(request.name));
         check_not_default(&name)?;

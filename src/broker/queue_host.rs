@@ -256,18 +256,19 @@ impl QueueHost {
             return refuse("not empty");
         }
         state.deleted = true;
-        for reader in state.readers.drain(..).flatten() {
-            reader.outbox.push(
-                Outgoing::ConsumerCancelled {
-                    serial: reader.serial,
-                },
-                wakes,
-            );
-        }
+        let readers = std::mem::take(&mut state.readers);
         let queue = std::mem::replace(&mut state.queue, Queue::new(self.settings.clone()));
-        // Freeing many messages takes its time: nobody waits for the lock meanwhile.
+        // Freeing many messages takes its time: nobody waits for the lock
+        // meanwhile. It also gives channels their credit back, so it comes
+        // before the word that makes them use it.
         drop(state);
         drop(queue);
+        for reader in readers.into_iter().flatten() {
+            let serial = reader.serial;
+            reader
+                .outbox
+                .push(Outgoing::ConsumerCancelled { serial }, wakes);
+        }
         Ok(counts.ready)
     }
 

@@ -70,9 +70,6 @@ pub enum BrokerError {
     /// 502, what was sent cannot be read
     #[error("{0}")]
     Syntax(String),
-    /// 503, no such exchange type
-    #[error("{0}")]
-    CommandInvalid(String),
     /// 530
     #[error("{0}")]
     NotAllowed(String),
@@ -110,7 +107,6 @@ impl BrokerError {
                 ReplyCode::PreconditionFailed
             }
             Self::Syntax(_) => ReplyCode::SyntaxError,
-            Self::CommandInvalid(_) => ReplyCode::CommandInvalid,
             Self::NotAllowed(_) => ReplyCode::NotAllowed,
             Self::NotImplemented(_) => ReplyCode::NotImplemented,
             Self::Internal(_) => ReplyCode::InternalError,

@@ -31,6 +31,8 @@ impl Connection {
                 Outgoing::ConsumerCancelled { serial } => {
                     self.session.consumer_cancelled(serial);
                     self.forget_consumer(serial);
+                    // What the queue had out no longer counts for its channel.
+                    self.resume_limited();
                 }
                 Outgoing::Close(reason) => self.session.force_close(&reason),
             }
