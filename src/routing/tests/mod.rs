@@ -1,7 +1,9 @@
 //! The rules of routing as tables and stories, and the whole table against a
 //! naive model.
 
+mod against_model;
 mod exchange_types;
+mod model;
 mod topology;
 
 use std::sync::Arc;
