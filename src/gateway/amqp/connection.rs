@@ -43,6 +43,8 @@ pub(super) struct Connection {
     pub(super) attachments: Attachments,
     pub(super) events: Vec<Outgoing>,
     pub(super) wakes: Wakes,
+    /// The outbox was emptied, and consumers that waited for that may go on.
+    pub(super) emptied: bool,
     /// Deliveries that a channel may hold unsettled; 0 is unlimited.
     pub(super) unsettled_max: u32,
     handshake: Option<OwnedSemaphorePermit>,
@@ -85,6 +87,7 @@ pub(super) async fn serve(
         attachments: Attachments::default(),
         events: Vec::new(),
         wakes: Wakes::default(),
+        emptied: false,
         handshake: Some(handshake),
         unsettled_max: settings.unsettled_max,
         node: Arc::clone(&node),
@@ -125,11 +128,13 @@ impl Connection {
                 timer.as_mut().reset(pulse.next(now).into());
             }
             let pending = self.session.output().pending_bytes();
-            if pending < DRAIN_BYTES_MAX {
+            if self.emptied && pending < DRAIN_BYTES_MAX {
+                self.emptied = false;
                 self.resume_parked();
             }
+            // In no fixed order: a steady stream of deliveries must not keep the
+            // client's frames or the timer from being looked at.
             tokio::select! {
-                biased;
                 () = outbox.filled(), if pending < DRAIN_BYTES_MAX => {
                     self.pass_on();
                     if self.session.wants_release() {

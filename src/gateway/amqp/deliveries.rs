@@ -12,6 +12,7 @@ impl Connection {
     pub(super) fn pass_on(&mut self) {
         let mut events = std::mem::take(&mut self.events);
         self.outbox.take(&mut events);
+        self.emptied = true;
         self.session.output().lend(buffers::output);
         for event in events.drain(..) {
             match event {
