@@ -98,6 +98,7 @@ pub(super) async fn serve(
     }
     connection.release_all();
     connection.log_end();
+    drop(connection);
     node.disconnect(outbox.connection());
     say_goodbye(stream).await;
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::broker::Node;
 use crate::session::SessionSettings;
@@ -72,7 +72,7 @@ impl Listener {
 
     /// Serves clients for as long as it is polled.
     pub async fn serve(self) {
-        loop {
+        while let Some(permit) = self.handshake_permit().await {
             let (stream, peer) = match self.socket.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -82,11 +82,6 @@ impl Listener {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
-            };
-            let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
-                let limit = self.settings.handshakes_max;
-                tracing::warn!(%peer, limit, "connection refused: too many handshakes at once");
-                continue;
             };
             let outbox = match self.node.connect(peer.ip()) {
                 Ok(outbox) => outbox,
@@ -100,6 +95,16 @@ impl Listener {
                 stream, peer, outbox, node, settings, permit,
             ));
         }
+    }
+
+    /// Leave for one more handshake. Who comes while there is none waits in the
+    /// system's backlog.
+    async fn handshake_permit(&self) -> Option<OwnedSemaphorePermit> {
+        if self.handshakes.available_permits() == 0 {
+            let limit = self.settings.handshakes_max;
+            tracing::warn!(limit, "too many handshakes at once: new connections wait");
+        }
+        Arc::clone(&self.handshakes).acquire_owned().await.ok()
     }
 }
 
