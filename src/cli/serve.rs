@@ -122,10 +122,12 @@ fn reload(args: &ServeArgs, broker: &Broker, running: &mut BrokerFile) {
     }
     let mut rest = file.config.clone();
     rest.users.clone_from(&running.config.users);
-    if rest != running.config {
-        tracing::warn!("settings outside users, exchanges, queues and bindings take a restart");
+    let waiting = running.config.changed_tables(&rest);
+    if !waiting.is_empty() {
+        let tables = waiting.join(", ");
+        tracing::warn!("{tables} changed, which takes effect at the next start");
     }
-    if changes.is_empty() && !users_changed {
+    if changes.is_empty() && !users_changed && waiting.is_empty() {
         tracing::info!("the file was read again: nothing to change");
     }
     running.config.users = file.config.users;
