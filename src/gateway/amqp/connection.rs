@@ -5,6 +5,7 @@
 //! limit of what may wait to be written to it.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -159,6 +160,9 @@ impl Connection {
                     match pulse.due(now) {
                         Due::Nothing => {}
                         Due::Heartbeat => self.session.heartbeat(),
+                        // Not listened to is not silent: we may be late
+                        // ourselves, or it does not read and so is not read.
+                        Due::PeerGone if has_more(reader.as_ref()) => pulse.read(now),
                         Due::PeerGone => {
                             let error = "missed heartbeats from client";
                             return Err(io::Error::new(io::ErrorKind::TimedOut, error));
@@ -208,8 +212,8 @@ impl Connection {
                 self.session.logged_in();
             }
             Err(reason) => {
-                let peer = self.peer;
-                tracing::warn!(%peer, %user, mechanism, %reason, "login refused");
+                let (peer, user) = (self.peer, user.as_str());
+                tracing::warn!(%peer, user, mechanism, %reason, "login refused");
                 self.session.login_failed(mechanism);
             }
         }
@@ -252,15 +256,22 @@ impl Connection {
     }
 
     fn log_end(&self) {
-        let (peer, user) = (self.peer, &self.user);
+        let (peer, user) = (self.peer, self.user.as_str());
         let reason = self.session.end_reason().unwrap_or("unknown");
         let name = &self.session.client().name;
         if self.was_open {
-            tracing::info!(%peer, %user, name, reason, "connection closed");
+            tracing::info!(%peer, user, name, reason, "connection closed");
         } else {
-            tracing::warn!(%peer, %user, name, reason, "connection refused");
+            tracing::warn!(%peer, user, name, reason, "connection refused");
         }
     }
+}
+
+/// Whether there is something to read at this moment.
+fn has_more(stream: &TcpStream) -> bool {
+    let mut octet = [MaybeUninit::uninit()];
+    let peeked = SockRef::from(stream).peek(&mut octet);
+    peeked.is_ok_and(|count| count > 0)
 }
 
 /// Frames go out at once, and a peer that vanished without a word is noticed
