@@ -32,8 +32,8 @@ impl Connection {
                 self.release_channel(channel);
                 self.session.channel_released(channel);
                 for (channel, reason) in self.session.channel_failures() {
-                    let (peer, user) = (self.peer, &self.user);
-                    tracing::warn!(%peer, %user, channel, reason, "channel closed");
+                    let (peer, user) = (self.peer, self.user.as_str());
+                    tracing::warn!(%peer, user, channel, reason, "channel closed");
                 }
             }
             Request::CloseConnection => {
@@ -71,8 +71,9 @@ impl Connection {
         });
         self.was_open = true;
         self.session.vhost_opened();
-        let (peer, user, client) = (self.peer, &self.user, self.session.client());
-        tracing::info!(%peer, %user, vhost = %name, name = client.name, client = client.product, "connection opened");
+        let (peer, user, vhost) = (self.peer, self.user.as_str(), name.as_str());
+        let client = self.session.client();
+        tracing::info!(%peer, user, vhost, name = client.name, client = client.product, "connection opened");
     }
 
     fn call(&mut self, channel: u16, method: Method<'_>) -> Result<(), BrokerError> {
