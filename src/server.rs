@@ -129,9 +129,12 @@ impl Broker {
 
     /// Accepts nobody any more, closes all connections with 320 and waits for
     /// them, for a while.
-    pub async fn shutdown(self) {
-        for listener in &self.listeners {
+    pub async fn shutdown(mut self) {
+        for listener in std::mem::take(&mut self.listeners) {
             listener.abort();
+            // Until it has ended, it could still accept somebody who would
+            // then not be told.
+            let _ = listener.await;
         }
         self.node
             .close_connections("broker forced connection closure with reason 'shutdown'");
