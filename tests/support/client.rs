@@ -89,6 +89,11 @@ impl Client {
         }
     }
 
+    /// Sends octets; whether the peer still took them.
+    pub fn try_send_bytes(&mut self, octets: &[u8]) -> bool {
+        self.stream.write_all(octets).is_ok()
+    }
+
     /// Sends one frame with any payload.
     pub fn send_frame(&mut self, kind: FrameKind, channel: u16, payload: &[u8]) {
         let mut wire = Vec::new();

@@ -4,6 +4,12 @@
 //! expectation has a deadline ([`client::PATIENCE`]). Silence is shown by a
 //! round trip that would have come after what must not come, never by sleeping.
 
+#![allow(
+    dead_code,
+    unused_macros,
+    reason = "each binary of tests uses its part"
+)]
+
 pub mod actions;
 pub mod broker;
 pub mod client;
@@ -32,4 +38,5 @@ macro_rules! leveret_only {
     };
 }
 
+#[allow(unused_imports, reason = "each binary of tests uses its part")]
 pub(crate) use {leveret_only, matched};
