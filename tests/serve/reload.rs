@@ -124,6 +124,13 @@ fn what_exists_does_not_get_other_settings() {
     );
     assert!(line.contains("line=6"), "{line}");
     assert_eq!(client.look_up("new"), None);
+
+    serve.reload(&FILE.replace("topic", "direct"));
+    let line = serve.await_log("the file is not applied");
+    assert!(
+        line.contains("received 'direct' but current is 'topic'"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -245,8 +252,10 @@ fn changed_users_count_for_new_logins() {
 fn settings_that_take_a_restart_are_named() {
     let mut serve = Serve::with_file(FILE);
     let mut client = serve.client();
-    serve.reload(&format!("{FILE}\n[limits]\nmessage_size_max = \"1KiB\"\n"));
-    let line = serve.await_log("take a restart");
+    serve.reload(&format!(
+        "{FILE}\n[limits]\nmessage_size_max = \"1KiB\"\n[amqp]\nheartbeat = \"5s\"\n"
+    ));
+    let line = serve.await_log("[amqp], [limits] changed, which takes effect at the next start");
     assert!(line.contains("WARN"), "{line}");
     client.fill("errors", &[&"x".repeat(2_000)]);
 }

@@ -94,6 +94,11 @@ impl Client {
         self.stream.write_all(octets).is_ok()
     }
 
+    /// The same socket once more, to send from another thread.
+    pub fn second_handle(&self) -> TcpStream {
+        self.stream.try_clone().expect("a connected socket")
+    }
+
     /// Sends one frame with any payload.
     pub fn send_frame(&mut self, kind: FrameKind, channel: u16, payload: &[u8]) {
         let mut wire = Vec::new();
