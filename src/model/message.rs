@@ -351,3 +351,107 @@ fn short_string(octets: &[u8]) -> Option<(&str, &[u8])> {
     let (text, rest) = rest.split_at_checked(length as usize)?;
     Some((std::str::from_utf8(text).ok()?, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+
+    const ENVELOPE: &[u8] = b"\0\x05queue";
+    const HEADER: &[u8] = &[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0];
+
+    /// So many messages of 16 octets, in blocks as a connection makes them.
+    fn small_messages(count: usize) -> Vec<Message> {
+        let mut messages = Vec::new();
+        let mut builder = BlockBuilder::default();
+        for number in 0..count {
+            let body = format!("{number:016}");
+            builder.push(
+                ENVELOPE,
+                HEADER,
+                Body::Slice(body.as_bytes()),
+                number % 2 == 0,
+            );
+            if builder.is_full() || number + 1 == count {
+                let block = Arc::new(builder.finish());
+                messages.extend(
+                    (0..block.len()).map(|index| Message::new(Arc::clone(&block), index as u32)),
+                );
+            }
+        }
+        messages
+    }
+
+    fn body(message: &Message) -> Vec<u8> {
+        match message.body() {
+            Body::Slice(octets) => octets.to_vec(),
+            Body::Chunks(chunks) => chunks.concat(),
+        }
+    }
+
+    fn alive(blocks: &[Weak<Block>]) -> usize {
+        blocks
+            .iter()
+            .filter(|block| block.strong_count() > 0)
+            .count()
+    }
+
+    #[test]
+    fn few_of_many_small_messages_do_not_pin_their_blocks() {
+        let all = small_messages(10_000);
+        let mut blocks: Vec<Weak<Block>> = Vec::new();
+        for message in &all {
+            if blocks
+                .last()
+                .is_none_or(|last| !last.ptr_eq(&Arc::downgrade(&message.block)))
+            {
+                blocks.push(Arc::downgrade(&message.block));
+            }
+        }
+        assert!(blocks.len() > 10, "{}", blocks.len());
+        let mut kept: Vec<Message> = all.iter().step_by(1_000).cloned().collect();
+        assert!(!Message::pin_too_much(&all));
+        drop(all);
+        assert_eq!(alive(&blocks), 10, "one message keeps its whole block");
+        assert!(Message::pin_too_much(&kept));
+
+        Message::compact(&mut kept);
+        assert_eq!(alive(&blocks), 0);
+        assert!(!Message::pin_too_much(&kept));
+        let stored: usize = kept.iter().map(Message::stored_bytes).sum();
+        assert_eq!(kept[0].block.stored_bytes(), stored, "nothing but these");
+        for (number, message) in kept.iter().enumerate() {
+            assert!(Arc::ptr_eq(&message.block, &kept[0].block));
+            assert_eq!(body(message), format!("{:016}", number * 1_000).as_bytes());
+            assert_eq!(
+                (message.exchange(), message.routing_key()),
+                ("", "queue"),
+                "{message:?}"
+            );
+            assert_eq!(message.header(), HEADER);
+            assert!(message.persistent());
+        }
+    }
+
+    #[test]
+    fn compact_copies_fill_several_blocks_and_leave_large_bodies_alone() {
+        let mut large = BlockBuilder::default();
+        let chunks = vec![Bytes::from(vec![b'x'; LARGE_BODY_BYTES]); 2];
+        large.push_large(ENVELOPE, HEADER, chunks, false);
+        let large = Message::new(Arc::new(large.finish()), 0);
+        let mut messages = small_messages(4_000);
+        messages.insert(0, large.clone());
+        messages.insert(2_000, large.clone());
+        messages.push(large.clone());
+        let before: Vec<_> = messages.iter().map(body).collect();
+
+        Message::compact(&mut messages);
+        assert!(messages.iter().map(body).eq(before));
+        for message in &messages {
+            let is_large = message.body_bytes() == 2 * LARGE_BODY_BYTES;
+            assert_eq!(Arc::ptr_eq(&message.block, &large.block), is_large);
+            assert!(is_large || message.block.stored_bytes() < 2 * BLOCK_BYTES);
+        }
+    }
+}
