@@ -17,7 +17,9 @@ pub fn run(data: &[u8]) {
     };
     let input = wire(script);
     let whole = converse(&input, input.len().max(1));
-    let pieces = converse(&input, usize::from(cut) + 1);
+    // Long inputs in single octets would only be slow.
+    let step = (usize::from(cut) + 1).max(input.len() / 2_000);
+    let pieces = converse(&input, step);
     assert_eq!(whole, pieces, "the cut into reads shows");
     let mut rest = whole.as_slice();
     if rest.starts_with(b"AMQP") {
