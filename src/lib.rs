@@ -23,3 +23,8 @@ pub mod gateway;
 
 pub mod cli;
 pub mod telemetry;
+
+/// The README's Rust code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
