@@ -8,11 +8,12 @@
 //! allows, however many `#` a pattern has. Trying all ways of sharing out the
 //! words among them would be exponential.
 //!
-//! Why once: a word's or a `*`'s node can be entered only from its parent, one
-//! word further. Only a `#`'s node is entered from its parent at several
-//! positions, if that is itself below a `#`; each entry covers all positions
-//! after it, so what an earlier one has covered is left out.
+//! Why once: the node of a word or a `*` is entered only from its parent, one
+//! position further. Only the node of a `#` goes through all positions that are
+//! left, upwards; so whatever is below it is reached at rising positions, too,
+//! and the first entry to a further `#` there takes in all later ones.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::ptr;
 use std::sync::Arc;
@@ -58,9 +59,8 @@ struct Edge {
 #[derive(Debug, Default)]
 pub(super) struct TopicScratch {
     words: Vec<Word>,
-    /// For the node of a `#` below another: the first position that it has
-    /// been visited at. All later ones have been, too.
-    covered: std::collections::HashMap<usize, usize, foldhash::fast::RandomState>,
+    /// The nodes of a `#` below another that have been entered.
+    entered: HashSet<usize, foldhash::fast::RandomState>,
 }
 
 /// A word of the key by its place there.
@@ -165,7 +165,7 @@ impl Node {
 impl TopicScratch {
     fn begin(&mut self, key: &str) {
         self.words.clear();
-        self.covered.clear();
+        self.entered.clear();
         let mut start = 0;
         for word in words(key) {
             let end = start + word.len();
@@ -198,14 +198,11 @@ impl Descent<'_> {
 
     /// A `#` takes no word, or one more, up to all that are left.
     fn visit_hash(&mut self, node: &Node, from: usize, below_hash: bool) {
-        let mut until = self.scratch.words.len() + 1;
-        if below_hash {
-            let covered = self.scratch.covered.entry(ptr::from_ref(node).addr());
-            let covered = covered.or_insert(until);
-            until = *covered;
-            *covered = from.min(until);
+        let address = ptr::from_ref(node).addr();
+        if below_hash && !self.scratch.entered.insert(address) {
+            return;
         }
-        for position in from..until {
+        for position in from..=self.scratch.words.len() {
             self.visit(node, position, true);
         }
     }
