@@ -1,6 +1,7 @@
 //! Many definitions at once, as a file has them: all or none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::model::{
     BrokerError, Destination, ExchangeName, ExchangeSettings, QueueName, QueueSettings, VhostName,
@@ -34,9 +35,15 @@ impl Node {
         for (vhost, definition) in definitions {
             by_vhost.entry(vhost).or_default().push(definition);
         }
+        // Locked to the end: a new virtual host is not to be seen before all is
+        // known to be fine.
+        let mut known = self.vhosts.write();
         let vhosts: Vec<_> = by_vhost
             .into_iter()
-            .map(|(name, definitions)| (self.ensure_vhost(&name), definitions))
+            .map(|(name, definitions)| {
+                let vhost = known.get(&name).cloned();
+                (vhost.unwrap_or_else(|| Vhost::new(name)), definitions)
+            })
             .collect();
         // All catalogs stay locked from the first check to the last change, in
         // the order of their names; nobody else ever holds two.
@@ -52,6 +59,7 @@ impl Node {
                 vhost.create_queue(&mut catalog, name, settings);
             }
             vhost.changed();
+            known.insert(vhost.name().clone(), Arc::clone(vhost));
         }
         Ok(())
     }
@@ -137,5 +145,45 @@ impl Vhost {
             }
             (BindRefused::Arguments(text), _) => BrokerError::ArgumentInvalid(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Broker;
+    use crate::model::VhostName;
+    use crate::topology::{self, BrokerFile, Topology};
+
+    fn changes(text: &str) -> Vec<topology::Change> {
+        let file = BrokerFile::parse("leveret.toml", text).expect("the file is right");
+        topology::diff(&Topology::default(), &file.topology).expect("nothing to conflict with")
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_leaves_nothing_behind() {
+        let broker = Broker::start_on("127.0.0.1:0").await.expect("a free port");
+        let node = broker.node();
+        let before = "[[exchange]]\nname = \"logs\"\ntype = \"topic\"\n";
+        topology::apply(&changes(before), node).expect("there is nothing else");
+
+        // Virtual hosts come in the order of their names: one on either side.
+        let with = |kind: &str| {
+            format!(
+                "[[vhost]]\nname = \"#\"\n[[vhost]]\nname = \"z\"\n\
+                 [[queue]]\nname = \"q\"\nvhost = \"#\"\n[[queue]]\nname = \"q\"\n\
+                 [[queue]]\nname = \"q\"\nvhost = \"z\"\n\
+                 [[exchange]]\nname = \"logs\"\ntype = \"{kind}\"\n"
+            )
+        };
+        let found = || {
+            ["#", "/", "z"].map(|name| {
+                let vhost = node.vhost(&VhostName::from(name));
+                vhost.map(|vhost| vhost.find_queue("q").is_some())
+            })
+        };
+        topology::apply(&changes(&with("direct")), node).expect_err("it is a topic exchange");
+        assert_eq!(found(), [None, Some(false), None]);
+        topology::apply(&changes(&with("topic")), node).expect("it is");
+        assert_eq!(found(), [Some(true), Some(true), Some(true)]);
     }
 }

@@ -18,7 +18,7 @@ use super::{Access, Outbox, Outgoing, ReplyTargets, Vhost, Wakes};
 pub struct Node {
     started: Instant,
     access: Access,
-    vhosts: RwLock<HashMap<VhostName, Arc<Vhost>>>,
+    pub(super) vhosts: RwLock<HashMap<VhostName, Arc<Vhost>>>,
     reply_targets: Arc<ReplyTargets>,
     limits: ConnectionLimits,
     connections: Mutex<HashMap<ConnectionId, Registration>>,
