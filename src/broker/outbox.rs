@@ -47,6 +47,8 @@ pub struct Outbox {
     bytes_max: usize,
     state: Mutex<State>,
     wake: Notify,
+    /// Told of a close, which does not wait until the client has read more.
+    close: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +74,7 @@ impl Outbox {
             bytes_max,
             state: Mutex::default(),
             wake: Notify::new(),
+            close: Notify::new(),
         })
     }
 
@@ -83,10 +86,15 @@ impl Outbox {
 
     /// Appends one event.
     pub fn push(self: &Arc<Self>, event: Outgoing, wakes: &mut Wakes) {
+        let closes = matches!(event, Outgoing::Close(_));
         let mut state = self.state.lock();
         state.bytes += event.bytes();
         state.events.push(event);
         wakes.add(self, &mut state);
+        drop(state);
+        if closes {
+            self.close.notify_one();
+        }
     }
 
     /// Appends deliveries of one consumer, draining them. `false` if the outbox
@@ -130,6 +138,11 @@ impl Outbox {
     /// Completes when something was pushed since the last [`Outbox::take`].
     pub async fn filled(&self) {
         self.wake.notified().await;
+    }
+
+    /// Completes when the connection is to end.
+    pub async fn close_asked(&self) {
+        self.close.notified().await;
     }
 }
 

@@ -89,6 +89,8 @@ fn a_client_that_never_answers_does_not_hold_it() {
     serve.signal("TERM");
     let status = serve.await_exit(DRAIN_LIMIT);
     assert_eq!(status.code(), Some(0), "{}", serve.log_so_far());
+    let log = serve.whole_log();
+    assert!(!log.contains("did not close in time"), "{log}");
     drop((silent, stuck));
 }
 

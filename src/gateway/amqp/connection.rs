@@ -137,13 +137,8 @@ impl Connection {
             // In no fixed order: a steady stream of deliveries must not keep the
             // client's frames or the timer from being looked at.
             tokio::select! {
-                () = outbox.filled(), if pending < DRAIN_BYTES_MAX => {
-                    self.pass_on();
-                    if self.session.wants_release() {
-                        // Nothing is read for this, so nothing can be awaited.
-                        self.process(&Bytes::new(), &mut 0);
-                    }
-                }
+                () = outbox.filled(), if pending < DRAIN_BYTES_MAX => self.outbox_filled(),
+                () = outbox.close_asked(), if pending >= DRAIN_BYTES_MAX => self.outbox_filled(),
                 read = buffers::read(&mut reader, &mut input), if pending < UNSENT_BYTES_MAX => {
                     if read? == 0 {
                         self.session.disconnected("the client closed the socket");
@@ -178,6 +173,15 @@ impl Connection {
                     timer.as_mut().reset(pulse.next(now).into());
                 }
             }
+        }
+    }
+
+    /// Passes on what waits in the outbox, the end of the connection included.
+    fn outbox_filled(&mut self) {
+        self.pass_on();
+        if self.session.wants_release() {
+            // Nothing is read for this, so nothing can be awaited.
+            self.process(&Bytes::new(), &mut 0);
         }
     }
 
