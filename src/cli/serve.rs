@@ -8,7 +8,7 @@ use clap::builder::PossibleValue;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{ConfigErrors, LogFilter, LogFormat};
-use crate::topology::{self, BrokerFile};
+use crate::topology::{self, BrokerFile, Change, Topology};
 use crate::{Broker, telemetry};
 
 /// What goes before the file: flags first, then the environment.
@@ -108,7 +108,14 @@ fn reload(args: &ServeArgs, broker: &Broker, running: &mut BrokerFile) {
             return;
         }
     };
-    if let Err(error) = topology::apply(&changes, broker.node()) {
+    // All of the file is asked for, not only what changed in it: a client may
+    // have deleted what the rest builds on.
+    let mut steps = topology::diff(&Topology::default(), &file.topology).unwrap_or_default();
+    let removals = changes
+        .iter()
+        .filter(|change| matches!(change, Change::RemoveBinding(_)));
+    steps.extend(removals.cloned());
+    if let Err(error) = topology::apply(&steps, broker.node()) {
         tracing::error!("the file is not applied: {error}");
         return;
     }

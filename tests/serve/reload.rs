@@ -72,6 +72,24 @@ fn bindings_that_are_gone_from_the_file_are_gone_and_queues_stay() {
 }
 
 #[test]
+fn what_a_client_deleted_is_there_again() {
+    let mut serve = Serve::with_file(FILE);
+    let mut client = serve.client();
+    client.call(
+        1,
+        &QueueDelete {
+            queue: "errors",
+            ..QueueDelete::default()
+        },
+    );
+    client.publish_confirmed(&[("logs", "web.error", "nowhere")]);
+    serve.reload(FILE);
+    serve.await_log("the file was read again: nothing to change");
+    client.publish_confirmed(&[("logs", "web.error", "routed")]);
+    assert_eq!(client.drain(1, "errors"), ["routed"]);
+}
+
+#[test]
 fn an_unchanged_file_changes_nothing() {
     let mut serve = Serve::with_file(FILE);
     let mut client = serve.client();
