@@ -1,10 +1,15 @@
 //! From the outbox to the session: what queues have for this connection.
 
-use crate::broker::Outgoing;
+use foldhash::HashMap;
+
+use crate::broker::{Outgoing, Wakes};
+use crate::model::Now;
 use crate::queue::Outcome;
 use crate::session::Delivered;
 
+use super::attachments::Attachments;
 use super::buffers;
+use super::channels::{Attached, ChannelSide};
 use super::connection::Connection;
 
 impl Connection {
@@ -53,21 +58,31 @@ impl Connection {
         self.wakes.fire();
     }
 
-    /// Lets consumers go on whose channel's limit may have room again.
+    /// Lets consumers go on that found their channel's limit reached.
     pub(super) fn resume_limited(&mut self) {
-        let now = self.node.now();
-        for side in self
-            .channels
-            .values()
-            .filter(|side| side.credit.limit() > 0)
-        {
-            for serial in side.consumers.values() {
-                if let Some(attached) = self.consumers.get(serial)
-                    && let Some(host) = self.attachments.host(attached.queue)
-                {
-                    host.resume(attached.slot, now, &mut self.wakes);
-                }
+        for side in self.channels.values() {
+            if side.credit.was_short() {
+                resume(
+                    side,
+                    &self.consumers,
+                    &self.attachments,
+                    self.node.now(),
+                    &mut self.wakes,
+                );
             }
+        }
+    }
+
+    /// Lets the consumers of a channel look at its limit again.
+    pub(super) fn resume_channel(&mut self, channel: u16) {
+        if let Some(side) = self.channels.get(&channel) {
+            resume(
+                side,
+                &self.consumers,
+                &self.attachments,
+                self.node.now(),
+                &mut self.wakes,
+            );
         }
     }
 
@@ -79,6 +94,24 @@ impl Connection {
             let slots = [crate::queue::UnsettledSlot(slot)];
             let outcome = Outcome::Requeue { redelivered: false };
             host.settle(&slots, outcome, self.node.now(), &mut self.wakes);
+        }
+    }
+}
+
+fn resume(
+    side: &ChannelSide,
+    consumers: &HashMap<u32, Attached>,
+    attachments: &Attachments,
+    now: Now,
+    wakes: &mut Wakes,
+) {
+    for attached in side
+        .consumers
+        .values()
+        .filter_map(|serial| consumers.get(serial))
+    {
+        if let Some(host) = attachments.host(attached.queue) {
+            host.resume(attached.slot, now, wakes);
         }
     }
 }

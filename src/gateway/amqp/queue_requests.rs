@@ -154,21 +154,6 @@ impl Connection {
         })
     }
 
-    /// Lets the consumers of a channel look at its limit again.
-    fn resume_channel(&mut self, channel: u16) {
-        let now = self.node.now();
-        let serials = self
-            .channels
-            .get(&channel)
-            .into_iter()
-            .flat_map(|side| side.consumers.values());
-        for attached in serials.filter_map(|serial| self.consumers.get(serial)) {
-            if let Some(host) = self.attachments.host(attached.queue) {
-                host.resume(attached.slot, now, &mut self.wakes);
-            }
-        }
-    }
-
     fn consume(&mut self, channel: u16, consume: BasicConsume<'_>) -> Result<(), BrokerError> {
         if consume.queue == REPLY_TO {
             return self.consume_replies(channel, &consume);
