@@ -17,6 +17,8 @@ mod server;
 
 pub use server::{Broker, StartError};
 
+pub mod store;
+
 pub mod broker;
 
 pub mod gateway;

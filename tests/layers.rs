@@ -12,7 +12,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("session", &["model"]),
     ("policy", &["model"]),
     ("config", &["model"]),
-    ("broker", &["model", "routing", "queue", "policy", "config"]),
+    ("store", &["model", "routing"]),
+    (
+        "broker",
+        &["model", "routing", "queue", "policy", "config", "store"],
+    ),
     (
         "gateway",
         &["model", "queue", "session", "policy", "broker"],

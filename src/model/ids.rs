@@ -28,3 +28,53 @@ pub struct PublishSeqNo(pub u64);
 /// pure layers get it as an argument.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Now(pub Duration);
+
+/// One queue for as long as its data directory lives; never reused, so that
+/// nothing of a deleted queue is ever taken for its namesake's.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct QueueId(pub u64);
+
+/// A message's place in its queue, counted from 0; kept over requeues and
+/// restarts, never reused.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Sequence(pub u64);
+
+/// Consecutive places of a queue: `first` up to, not including, `end`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct SequenceRange {
+    /// The first of them.
+    pub first: Sequence,
+    /// The one behind the last.
+    pub end: Sequence,
+}
+
+impl SequenceRange {
+    /// `count` places from `first` on.
+    #[must_use]
+    pub fn new(first: Sequence, count: u64) -> Self {
+        let end = Sequence(first.0.saturating_add(count));
+        Self { first, end }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(self) -> u64 {
+        self.end.0.saturating_sub(self.first.0)
+    }
+}
+
+/// Where the store keeps a run of a queue's messages; only the store reads it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Page {
+    /// Which file.
+    pub file: u64,
+    /// Where in it, in octets.
+    pub offset: u64,
+    /// Octets of the page.
+    pub bytes: u32,
+}
+
+/// Position in the store's log: what was appended under it is durable once the
+/// store's progress has come so far. 0 is nothing to wait for.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Ticket(pub u64);

@@ -134,6 +134,12 @@ impl Message {
         entry.envelope_bytes as usize + entry.header_bytes as usize + entry.body_bytes as usize
     }
 
+    /// Octets of memory that it takes in a queue, about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.stored_bytes() + MEMORY_OVERHEAD_BYTES
+    }
+
     /// Whether the publisher asked that it survive a restart.
     #[must_use]
     pub fn persistent(&self) -> bool {
@@ -334,6 +340,9 @@ impl Body<'_> {
     }
 }
 
+/// What a waiting message takes beside its octets: its entry in the block and
+/// its handle in the queue.
+const MEMORY_OVERHEAD_BYTES: usize = size_of::<Entry>() + size_of::<Message>();
 /// Blocks up to this size are not worth a copy.
 const SMALL_BLOCK_BYTES: usize = 1024;
 

@@ -9,7 +9,10 @@ mod names;
 mod settings;
 
 pub use error::{BrokerError, Entity, ReplyText};
-pub use ids::{ConnectionId, ConsumerKey, DeliveryTag, Now, PublishSeqNo};
+pub use ids::{
+    ConnectionId, ConsumerKey, DeliveryTag, Now, Page, PublishSeqNo, QueueId, Sequence,
+    SequenceRange, Ticket,
+};
 pub use leveret_protocol::{FieldTable, FieldValue};
 pub use message::{
     BLOCK_BYTES, Block, BlockBuilder, Body, LARGE_BODY_BYTES, Message, envelope_parts,
