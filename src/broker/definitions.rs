@@ -8,7 +8,9 @@ use crate::model::{
 };
 use crate::policy;
 use crate::routing::{BindRefused, Binding, RoutingTable};
+use crate::store::metadata::Change;
 
+use super::ledger::queue_declared;
 use super::{Node, Vhost};
 
 /// One thing to be there, or to be gone.
@@ -42,7 +44,10 @@ impl Node {
             .into_iter()
             .map(|(name, definitions)| {
                 let vhost = known.get(&name).cloned();
-                (vhost.unwrap_or_else(|| Vhost::new(name)), definitions)
+                (
+                    vhost.unwrap_or_else(|| Vhost::new(name, Arc::clone(&self.ledger))),
+                    definitions,
+                )
             })
             .collect();
         // All catalogs stay locked from the first check to the last change, in
@@ -53,14 +58,21 @@ impl Node {
             let plan = Plan::new(vhost, &catalog.routing, definitions)?;
             prepared.push((vhost, catalog, plan));
         }
-        for (vhost, mut catalog, plan) in prepared {
-            catalog.routing = plan.routing;
-            for (name, settings) in plan.queues {
-                vhost.create_queue(&mut catalog, name, settings);
+        let mut recorded = Vec::new();
+        for (vhost, catalog, plan) in &mut prepared {
+            let mut changes = Vec::new();
+            for (name, settings) in std::mem::take(&mut plan.queues) {
+                let host = vhost.add_queue(catalog, self.ledger.queue_id(), name, settings);
+                changes.extend(queue_declared(vhost, &host));
             }
+            changes.append(&mut plan.changes);
+            vhost.introduce(catalog, &mut changes);
+            recorded.append(&mut changes);
+            catalog.routing = std::mem::take(&mut plan.routing);
             vhost.changed();
             known.insert(vhost.name().clone(), Arc::clone(vhost));
         }
+        self.ledger.submit(recorded);
         Ok(())
     }
 }
@@ -69,6 +81,8 @@ impl Node {
 struct Plan {
     routing: RoutingTable,
     queues: Vec<(QueueName, QueueSettings)>,
+    /// What goes to disk, the queues left out: they have no numbers yet.
+    changes: Vec<Change>,
 }
 
 impl Plan {
@@ -80,6 +94,7 @@ impl Plan {
         let mut plan = Self {
             routing: routing.clone(),
             queues: Vec::new(),
+            changes: Vec::new(),
         };
         for definition in definitions {
             plan.add(vhost, definition)?;
@@ -91,9 +106,13 @@ impl Plan {
         match definition {
             Definition::Exchange(name, settings) => match self.routing.exchange(name.as_str()) {
                 Some(current) => policy::exchange_equivalent(name, &vhost.name, current, settings)?,
-                None => self
-                    .routing
-                    .declare_exchange(name.clone(), settings.clone()),
+                None => {
+                    let entries = vhost.entries(&self.routing, &self.queues);
+                    let put = entries.and_then(|entries| entries.exchange_declared(name, settings));
+                    self.changes.extend(put);
+                    self.routing
+                        .declare_exchange(name.clone(), settings.clone());
+                }
             },
             Definition::Queue(name, settings) => match vhost.find_queue(name.as_str()) {
                 Some(host) => {
@@ -103,7 +122,14 @@ impl Plan {
             },
             Definition::Bind(binding) => self.bind(vhost, binding)?,
             Definition::Unbind(binding) => {
-                self.routing.unbind(binding);
+                let entries = vhost.entries(&self.routing, &self.queues);
+                let removed = self.routing.unbind(binding);
+                if let Some(entries) = entries
+                    && removed.existed
+                {
+                    let changes = entries.unbound(binding, &removed.auto_deleted);
+                    self.changes.extend(changes);
+                }
             }
         }
         Ok(())
@@ -116,8 +142,14 @@ impl Plan {
         {
             return Err(BrokerError::no_queue(queue, &vhost.name));
         }
+        let entries = vhost.entries(&self.routing, &self.queues);
         match self.routing.bind(binding.clone()) {
-            Ok(_) => Ok(()),
+            Ok(true) => {
+                let put = entries.and_then(|entries| entries.bound(binding));
+                self.changes.extend(put);
+                Ok(())
+            }
+            Ok(false) => Ok(()),
             Err(refused) => Err(vhost.bind_refused(refused, &binding.source, &binding.destination)),
         }
     }

@@ -68,6 +68,10 @@ impl Vhost {
                 "exchange name '{name}' contains reserved prefix 'amq.*'"
             )));
         }
+        if let Some(entries) = self.entries(&catalog.routing, &[]) {
+            let put = entries.exchange_declared(&name, &settings);
+            self.record(&mut catalog, Vec::from_iter(put));
+        }
         catalog.routing.declare_exchange(name, settings);
         self.changed();
         Ok(())
@@ -102,7 +106,13 @@ impl Vhost {
         if if_unused && catalog.routing.exchange_in_use(name.as_str()) {
             return Err(BrokerError::Precondition(format!("{entity} in use")));
         }
-        if catalog.routing.delete_exchange(name.as_str()).existed {
+        let entries = self.entries(&catalog.routing, &[]);
+        let removed = catalog.routing.delete_exchange(name.as_str());
+        if removed.existed {
+            if let Some(entries) = entries {
+                let changes = entries.exchange_deleted(name, &removed.auto_deleted);
+                self.record(&mut catalog, changes);
+            }
             self.changed();
         }
         Ok(())
@@ -120,13 +130,18 @@ impl Vhost {
         if let Destination::Queue(queue) = &binding.destination {
             self.queue(queue, requester)?;
         }
-        let (source, destination) = (binding.source.clone(), binding.destination.clone());
-        match catalog.routing.bind(binding) {
-            Ok(true) => self.changed(),
-            Ok(false) => {}
-            Err(refused) => return Err(self.bind_refused(refused, &source, &destination)),
+        let entries = self.entries(&catalog.routing, &[]);
+        match catalog.routing.bind(binding.clone()) {
+            Ok(true) => {
+                if let Some(entries) = entries {
+                    self.record(&mut catalog, Vec::from_iter(entries.bound(&binding)));
+                }
+                self.changed();
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(refused) => Err(self.bind_refused(refused, &binding.source, &binding.destination)),
         }
-        Ok(())
     }
 
     /// Removes a binding; a missing one is fine.
@@ -145,7 +160,13 @@ impl Vhost {
         {
             host.check_owner(requester.connection)?;
         }
-        if catalog.routing.unbind(&binding).existed {
+        let entries = self.entries(&catalog.routing, &[]);
+        let removed = catalog.routing.unbind(&binding);
+        if removed.existed {
+            if let Some(entries) = entries {
+                let changes = entries.unbound(&binding, &removed.auto_deleted);
+                self.record(&mut catalog, changes);
+            }
             self.changed();
         }
         Ok(())

@@ -8,6 +8,7 @@
 mod access;
 mod definitions;
 mod exchanges;
+mod ledger;
 mod node;
 mod outbox;
 mod properties;
@@ -15,6 +16,7 @@ mod publish;
 mod queue_host;
 mod queues;
 mod random;
+mod recovery;
 mod reply_to;
 mod vhost;
 

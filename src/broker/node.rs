@@ -9,8 +9,10 @@ use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use crate::model::{BrokerError, ConnectionId, Now, UserName, VhostName};
+use crate::model::{BrokerError, ConnectionId, Now, Ticket, UserName, VhostName};
+use crate::store::metadata::Metadata;
 
+use super::ledger::Ledger;
 use super::{Access, Outbox, Outgoing, ReplyTargets, Vhost, Wakes};
 
 /// One running broker.
@@ -19,6 +21,7 @@ pub struct Node {
     started: Instant,
     access: Access,
     pub(super) vhosts: RwLock<HashMap<VhostName, Arc<Vhost>>>,
+    pub(super) ledger: Arc<Ledger>,
     reply_targets: Arc<ReplyTargets>,
     limits: ConnectionLimits,
     connections: Mutex<HashMap<ConnectionId, Registration>>,
@@ -50,20 +53,32 @@ struct Registration {
 }
 
 impl Node {
-    /// A broker with these users and virtual hosts.
+    /// A broker with these users and virtual hosts, whose definitions live in
+    /// memory only.
     #[must_use]
     pub fn new(
         access: Access,
         limits: ConnectionLimits,
         vhosts: impl IntoIterator<Item = VhostName>,
     ) -> Arc<Self> {
+        let ledger = Ledger::in_memory();
         let vhosts = vhosts
             .into_iter()
-            .map(|name| (name.clone(), Vhost::new(name)))
+            .map(|name| (name.clone(), Vhost::new(name, Arc::clone(&ledger))))
             .collect();
+        Self::with(access, limits, ledger, vhosts)
+    }
+
+    pub(super) fn with(
+        access: Access,
+        limits: ConnectionLimits,
+        ledger: Arc<Ledger>,
+        vhosts: HashMap<VhostName, Arc<Vhost>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
             access,
+            ledger,
             limits,
             vhosts: RwLock::new(vhosts),
             reply_targets: Arc::default(),
@@ -85,6 +100,20 @@ impl Node {
         &self.access
     }
 
+    /// Where durable definitions are written; `None` if they live in memory
+    /// only.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&Arc<Metadata>> {
+        self.ledger.metadata()
+    }
+
+    /// All that was changed in any catalog until now is durable once this is;
+    /// 0 if nothing is waited for.
+    #[must_use]
+    pub fn definitions_ticket(&self) -> Ticket {
+        self.ledger.ticket()
+    }
+
     /// Who waits for direct replies.
     #[must_use]
     pub fn reply_targets(&self) -> &Arc<ReplyTargets> {
@@ -103,7 +132,7 @@ impl Node {
             self.vhosts
                 .write()
                 .entry(name.clone())
-                .or_insert_with(|| Vhost::new(name.clone())),
+                .or_insert_with(|| Vhost::new(name.clone(), Arc::clone(&self.ledger))),
         )
     }
 

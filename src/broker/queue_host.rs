@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::model::{
-    BrokerError, ConnectionId, Entity, Message, Now, QueueName, QueueSettings, VhostName,
+    BrokerError, ConnectionId, Entity, Message, Now, QueueId, QueueName, QueueSettings, VhostName,
 };
 use crate::queue::{
     ConsumerSlot, ConsumerSpec, Counts, Delivery, Got, Outcome, Queue, UnsettledSlot,
@@ -21,7 +21,7 @@ use super::{Outbox, Outgoing, Wakes};
 /// One queue.
 #[derive(Debug)]
 pub struct QueueHost {
-    id: u64,
+    id: QueueId,
     name: QueueName,
     vhost: VhostName,
     settings: QueueSettings,
@@ -55,7 +55,7 @@ pub struct Cancelled {
 
 impl QueueHost {
     pub(super) fn new(
-        id: u64,
+        id: QueueId,
         name: QueueName,
         vhost: VhostName,
         settings: QueueSettings,
@@ -77,6 +77,12 @@ impl QueueHost {
     /// A number that no other queue of this broker ever has.
     #[must_use]
     pub fn id(&self) -> u64 {
+        self.id.0
+    }
+
+    /// The same as a type, which the store knows it by.
+    #[must_use]
+    pub fn queue_id(&self) -> QueueId {
         self.id
     }
 

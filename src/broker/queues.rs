@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::model::{BrokerError, ConnectionId, FieldTable, QueueName, QueueSettings};
+use crate::model::{BrokerError, ConnectionId, FieldTable, QueueId, QueueName, QueueSettings};
 use crate::policy;
 
+use super::ledger::queue_declared;
 use super::vhost::{Catalog, clean_name};
 use super::{QueueHost, Requester, Vhost, Wakes, queue_name};
 
@@ -69,7 +70,10 @@ impl Vhost {
             policy::queue_equivalent(&name, &self.name, host.settings(), &settings)?;
             return Ok(status(&host));
         }
-        let host = self.create_queue(&mut catalog, name, settings);
+        let id = self.ledger.queue_id();
+        let host = self.add_queue(&mut catalog, id, name, settings);
+        let put = queue_declared(self, &host);
+        self.record(&mut catalog, Vec::from_iter(put));
         Ok(status(&host))
     }
 
@@ -135,13 +139,14 @@ impl Vhost {
         }
     }
 
-    pub(super) fn create_queue(
+    /// The one place where queues come from, new ones and stored ones.
+    pub(super) fn add_queue(
         &self,
         catalog: &mut Catalog,
+        id: QueueId,
         name: QueueName,
         settings: QueueSettings,
     ) -> Arc<QueueHost> {
-        catalog.last_queue_id += 1;
         if let Some(owner) = settings.exclusive {
             catalog
                 .exclusive
@@ -149,12 +154,7 @@ impl Vhost {
                 .or_default()
                 .push(name.clone());
         }
-        let host = QueueHost::new(
-            catalog.last_queue_id,
-            name.clone(),
-            self.name.clone(),
-            settings,
-        );
+        let host = QueueHost::new(id, name.clone(), self.name.clone(), settings);
         self.queues.write().insert(name, Arc::clone(&host));
         self.changed();
         host
@@ -162,7 +162,11 @@ impl Vhost {
 
     fn forget_queue(&self, catalog: &mut Catalog, host: &QueueHost) {
         self.queues.write().remove(host.name().as_str());
-        catalog.routing.delete_queue(host.name().as_str());
+        let entries = self.entries(&catalog.routing, &[]);
+        let auto_deleted = catalog.routing.delete_queue(host.name().as_str());
+        if let Some(entries) = entries {
+            self.record(catalog, entries.queue_deleted(host, &auto_deleted));
+        }
         if let Some(owner) = host.settings().exclusive
             && let Some(names) = catalog.exclusive.get_mut(&owner)
         {

@@ -15,6 +15,7 @@ use crate::model::{BrokerError, ConnectionId, QueueName, UserName, VhostName};
 use crate::routing::RoutingTable;
 
 use super::QueueHost;
+use super::ledger::Ledger;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ pub struct Vhost {
     snapshot: ArcSwap<RoutingTable>,
     snapshot_stale: AtomicBool,
     version: AtomicU64,
+    pub(super) ledger: Arc<Ledger>,
 }
 
 /// What only one may change at a time.
@@ -41,13 +43,14 @@ pub struct Vhost {
 pub(super) struct Catalog {
     pub(super) routing: RoutingTable,
     pub(super) exclusive: HashMap<ConnectionId, Vec<QueueName>>,
-    pub(super) last_queue_id: u64,
+    /// The definitions on disk know the virtual host.
+    pub(super) is_stored: bool,
 }
 
 impl Vhost {
     /// A virtual host with the predeclared exchanges.
     #[must_use]
-    pub fn new(name: VhostName) -> Arc<Self> {
+    pub(super) fn new(name: VhostName, ledger: Arc<Ledger>) -> Arc<Self> {
         let catalog = Catalog::default();
         Arc::new(Self {
             name,
@@ -56,6 +59,7 @@ impl Vhost {
             queues: RwLock::default(),
             snapshot_stale: AtomicBool::new(false),
             version: AtomicU64::new(1),
+            ledger,
         })
     }
 
