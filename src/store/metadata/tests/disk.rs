@@ -16,6 +16,7 @@ struct Platter {
     octets: Mutex<Vec<u8>>,
     syncs: AtomicUsize,
     syncs_fail: AtomicBool,
+    syncs_panic: AtomicBool,
     full: AtomicBool,
     gate: Mutex<Gate>,
     gate_changed: Condvar,
@@ -43,6 +44,11 @@ impl Disk {
 
     pub fn fail_syncs(&self, fail: bool) {
         self.0.syncs_fail.store(fail, Ordering::SeqCst);
+    }
+
+    /// As a mistake in the database would.
+    pub fn panic_at_syncs(&self) {
+        self.0.syncs_panic.store(true, Ordering::SeqCst);
     }
 
     /// Nothing can be written any more.
@@ -102,6 +108,7 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        assert!(!self.0.syncs_panic.load(Ordering::SeqCst), "on purpose");
         let mut gate = self.0.gate.lock();
         gate.waiting += 1;
         self.0.gate_changed.notify_all();

@@ -168,6 +168,32 @@ fn after_a_failed_sync_nothing_is_durable() {
 }
 
 #[test]
+fn after_a_kill_all_that_was_durable_is_there() {
+    let disk = Disk::default();
+    let (metadata, _) = open(&disk);
+    for id in 1..50 {
+        let ticket = metadata.submit(queue(&format!("q{id}"), id));
+        assert_eq!(metadata.wait(ticket), Verdict::Durable);
+        let killed = Disk::default();
+        killed.set_octets(disk.octets());
+        let definitions = stored(&killed);
+        assert_eq!(definitions.vhosts[0].queues.len() as u64, id);
+        assert_eq!(definitions.next_queue_id, QueueId(id + 1));
+    }
+}
+
+#[test]
+fn a_panic_fails_and_leaves_nobody_waiting() {
+    let disk = Disk::default();
+    let (metadata, _) = open(&disk);
+    disk.panic_at_syncs();
+    let ticket = metadata.submit(queue("q", 1));
+    assert_eq!(metadata.wait(ticket), Verdict::Failed);
+    let cause = "the thread that writes them has panicked";
+    assert_eq!(metadata.failed().as_deref(), Some(cause));
+}
+
+#[test]
 fn a_full_disk_is_waited_for() {
     let disk = Disk::default();
     let (metadata, _) = open(&disk);
