@@ -1,7 +1,331 @@
 //! What survives: the write-ahead log, segments, recovery, metadata.
 //!
-//! It knows queues by their [`QueueId`](crate::model::QueueId) and messages by
-//! their [`Sequence`](crate::model::Sequence), and nothing of exchanges,
-//! consumers or channels. `docs/storage.md` describes every octet on disk.
+//! It knows queues by their [`QueueId`] and messages by their [`Sequence`](crate::model::Sequence), and
+//! nothing of exchanges, consumers or channels. `docs/storage.md` describes
+//! every octet on disk.
+//!
+//! ```text
+//! append, settle ─▶ pending ─▶ log thread ── one write, one sync ──▶ confirms
+//!                                 │ ledger: what is settled, what is paged
+//!                                 ▼
+//!                         old files given back or carried on
+//! page_out ───────▶ pager thread ── segments, scratch files
+//! page_in  ───────▶ reader threads
+//! ```
+//!
+//! A message of a durable queue is in the log, in a segment, or in both; a file
+//! of the log goes once all in it is settled, durably in a segment, or written
+//! again at the end of the log.
 
+mod error;
+mod files;
+mod ledger;
+mod log;
 pub mod metadata;
+mod octets;
+mod ranges;
+mod recovery;
+mod segment;
+mod settings;
+mod shared;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+
+use parking_lot::Mutex;
+
+use crate::model::{Message, Page, Progress, QueueId, Ticket};
+
+pub use error::StoreError;
+pub use files::{Disk, Files, StoreFile};
+pub use log::{Damage, DamageKind, Returned, Run, Settled};
+pub use recovery::{RecoveredContent, RecoveredQueue, RecoveredRun, Report};
+pub use segment::{PageContent, PageOutJob};
+pub use settings::{Fsync, StoreSettings};
+pub use shared::Observer;
+
+use log::{LogSettings, LogWriter, SpareFiles};
+use segment::{Job, Pager, Registry};
+use shared::{Control, Shared, Stop};
+
+/// The store of one data directory. Its threads end with [`Store::close`].
+pub struct Store {
+    shared: Arc<Shared>,
+    registry: Arc<Registry>,
+    pager: Sender<Job>,
+    readers: Sender<Read>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A page to be read.
+struct Read {
+    page: Page,
+    done: Box<dyn FnOnce(PageContent) + Send>,
+}
+
+/// An open store with what was in it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store, ready to be used.
+    pub store: Store,
+    /// What each queue had, for those that were asked for.
+    pub queues: Vec<RecoveredQueue>,
+    /// What recovery met.
+    pub report: Report,
+}
+
+impl Store {
+    /// Opens the store and recovers what is in it. `queues` are the durable
+    /// queues that exist: what belongs to others is removed.
+    ///
+    /// `observer` is called whenever [`Store::progress`] has moved.
+    ///
+    /// # Errors
+    /// If files cannot be read or written, or are of a newer version.
+    pub fn open(
+        files: Arc<dyn Files>,
+        settings: &StoreSettings,
+        queues: &[QueueId],
+        observer: Observer,
+    ) -> Result<Opened, StoreError> {
+        let shared = Shared::new(observer);
+        let registry = Arc::new(Registry::new(Arc::clone(&files)));
+        let recovery = recovery::recover(&files, &registry, queues)?;
+        let capacity = files
+            .capacity_bytes()
+            .map_err(StoreError::io("the file system"))?;
+        let (file_bytes, log_bytes) = settings.log_sizes(capacity);
+        let spares = Arc::new(SpareFiles::new(file_bytes));
+        adopt_spares(&*files, &spares)?;
+        let (pager, jobs) = mpsc::channel();
+        let mut writer = LogWriter::new(
+            Arc::clone(&shared),
+            Arc::clone(&files),
+            Arc::clone(&spares),
+            pager.clone(),
+            LogSettings {
+                fsync: settings.fsync,
+                log_bytes,
+            },
+            recovery.ledger,
+            recovery.older,
+            recovery.last_number,
+            recovery.last_index,
+        );
+        writer.start().map_err(StoreError::io("the log"))?;
+        let paging = Pager::new(
+            files,
+            Arc::clone(&shared),
+            Arc::clone(&registry),
+            spares,
+            settings.segment_bytes,
+            recovery.next_segment,
+        );
+        let (readers, reads) = mpsc::channel();
+        let mut threads = vec![
+            spawn("log", move || writer.run())?,
+            spawn("pager", move || paging.run(&jobs))?,
+        ];
+        let reads = Arc::new(Mutex::new(reads));
+        for _ in 0..READERS {
+            let (reads, registry) = (Arc::clone(&reads), Arc::clone(&registry));
+            threads.push(spawn("reader", move || read_pages(&reads, &registry))?);
+        }
+        let store = Self {
+            shared,
+            registry,
+            pager,
+            readers,
+            threads: Mutex::new(threads),
+        };
+        Ok(Opened {
+            store,
+            queues: recovery.queues,
+            report: recovery.report,
+        })
+    }
+
+    /// A durable queue is there from now on: what is appended for it is kept.
+    pub fn register(&self, queue: QueueId) {
+        self.shared.control(Control::Register(queue));
+    }
+
+    /// A queue is gone, with all that is stored of it.
+    pub fn forget(&self, queue: QueueId, durable: bool) {
+        if durable {
+            self.shared.control(Control::Forget(queue));
+        } else {
+            let _ = self.pager.send(Job::Forget(queue));
+        }
+    }
+
+    /// Appends messages with the places that they went to, and settlements that
+    /// count with them or not at all, as one record. Durable once
+    /// [`Store::progress`] has reached the ticket.
+    pub fn append(&self, settled: &[Settled], runs: &[Run], messages: &[Message]) -> Ticket {
+        self.shared.append(settled, runs, messages)
+    }
+
+    /// Writes settlements and returns down, within a few milliseconds.
+    pub fn settle(&self, settled: &[Settled], returned: &[Returned]) {
+        self.shared.settle(settled, returned);
+    }
+
+    /// Writes consecutive messages of a queue into a page.
+    pub fn page_out(&self, job: PageOutJob) {
+        if let Err(mpsc::SendError(Job::PageOut(job))) = self.pager.send(Job::PageOut(job)) {
+            (job.done)(None);
+        }
+    }
+
+    /// Whether pages are not to be written for now: the last try failed.
+    #[must_use]
+    pub fn paging_stalled(&self) -> bool {
+        self.shared.paging_stalled.load(Ordering::Acquire)
+    }
+
+    /// Reads a page on another thread, which calls `done`. What cannot be read
+    /// is missing in what comes.
+    pub fn page_in(&self, page: Page, done: Box<dyn FnOnce(PageContent) + Send>) {
+        if let Err(mpsc::SendError(read)) = self.readers.send(Read { page, done }) {
+            (read.done)(PageContent::default());
+        }
+    }
+
+    /// Reads a page at once.
+    #[must_use]
+    pub fn read_page(&self, page: Page) -> PageContent {
+        read_page(&self.registry, page)
+    }
+
+    /// A page is not needed any more, although its messages may not be settled:
+    /// they are in memory, or their queue is not durable.
+    pub fn free(&self, page: Page) {
+        if self.registry.is_scratch(page.file) {
+            let _ = self.pager.send(Job::Free(page));
+        }
+    }
+
+    /// How far the log is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.shared.progress()
+    }
+
+    /// Whether more waits to be written than is good.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.shared.pending_bytes() > BEHIND_BYTES
+    }
+
+    /// Why the store is dead, if it is.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.shared.failure()
+    }
+
+    /// Writes all that waits and ends cleanly. What comes after is lost.
+    pub fn close(&self) {
+        self.stop(Stop::Clean);
+    }
+
+    /// Ends as if the process had been killed, but for the threads.
+    #[cfg(test)]
+    pub(crate) fn abandon(&self) {
+        self.stop(Stop::Abrupt);
+    }
+
+    fn stop(&self, stop: Stop) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return;
+        }
+        // Pages first: the last checkpoint says which are durable.
+        let _ = self.pager.send(Job::Stop);
+        let mut threads = threads.into_iter();
+        let log = threads.next();
+        let pager = threads.next();
+        join(pager);
+        self.shared.stop(stop);
+        join(log);
+        // The readers end when the last sender is gone, which is this one's
+        // owner; nothing depends on when.
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    thread::Builder::new()
+        .name(format!("leveret-{name}"))
+        .spawn(work)
+        .map_err(StoreError::io("a thread"))
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread
+        && thread.join().is_err()
+    {
+        tracing::error!("a thread of the store has panicked");
+    }
+}
+
+fn read_pages(reads: &Mutex<Receiver<Read>>, registry: &Registry) {
+    loop {
+        let read = reads.lock().recv();
+        let Ok(Read { page, done }) = read else {
+            return;
+        };
+        done(read_page(registry, page));
+    }
+}
+
+fn read_page(registry: &Registry, page: Page) -> PageContent {
+    registry.read(page).unwrap_or_else(|error: io::Error| {
+        let Page { file, offset, .. } = page;
+        tracing::error!(file, offset, %error, "cannot read a page: its messages are lost");
+        PageContent {
+            messages: Vec::new(),
+            places: Some(Vec::new()),
+            damaged: Vec::new(),
+        }
+    })
+}
+
+/// Takes up files that an earlier run had prepared.
+fn adopt_spares(files: &dyn Files, spares: &SpareFiles) -> Result<(), StoreError> {
+    let names = files.names().map_err(StoreError::io("its directory"))?;
+    for name in names.into_iter().filter(|name| log::is_spare(name)) {
+        let handle = files.open(&name).map_err(StoreError::io(&name))?;
+        let length = handle.len().map_err(StoreError::io(&name))?;
+        if let Some(extra) = spares.adopt(name, handle, length) {
+            let name = extra.name;
+            files.remove(&name).map_err(StoreError::io(&name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Threads that read pages.
+const READERS: usize = 2;
+/// Octets that may wait for the log before those who add to it are held up.
+const BEHIND_BYTES: u64 = 8 * 1024 * 1024;

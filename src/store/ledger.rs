@@ -1,0 +1,228 @@
+//! What the log knows of each queue: which places are settled, which lie in
+//! segments, and so which records are still needed. Kept by the log's thread
+//! alone, from the records that go by; a checkpoint writes it down.
+
+use std::collections::BTreeMap;
+
+use foldhash::HashMap;
+
+use crate::model::{QueueId, Sequence, SequenceRange};
+
+use super::log::QueueState;
+use super::ranges::RangeSet;
+
+/// All durable queues.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    queues: HashMap<QueueId, QueueLedger>,
+}
+
+/// One durable queue.
+#[derive(Debug, Default)]
+pub(super) struct QueueLedger {
+    /// Behind the last place that was ever given out.
+    next: Sequence,
+    redelivered_below: Sequence,
+    /// Settled, or never to be needed: messages that were not persistent.
+    settled: RangeSet,
+    returned: BTreeMap<Sequence, u32>,
+    /// Places that lie in segments, durably: no log file is needed for them.
+    paged: RangeSet,
+    /// In the order of their places.
+    segments: Vec<Segment>,
+}
+
+/// One segment file as the ledger knows it.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    file: u64,
+    /// From its first place to its last.
+    places: SequenceRange,
+    durable_bytes: u64,
+}
+
+/// A segment that is not needed any more, as far as its places are known here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    pub(super) queue: QueueId,
+    pub(super) file: u64,
+    pub(super) end: Sequence,
+}
+
+impl Segment {
+    fn done(&self, queue: QueueId) -> Done {
+        Done {
+            queue,
+            file: self.file,
+            end: self.places.end,
+        }
+    }
+}
+
+impl Ledger {
+    /// A queue is there from now on; what comes for others is ignored.
+    pub(super) fn register(&mut self, queue: QueueId) {
+        self.queues.entry(queue).or_default();
+    }
+
+    /// A queue is there, as a checkpoint or recovery has it.
+    pub(super) fn restore(&mut self, state: &QueueState) {
+        let queue = self.queues.entry(state.queue).or_default();
+        queue.next = queue.next.max(state.next);
+        queue.redelivered_below = queue.redelivered_below.max(state.redelivered_below);
+        for range in &state.settled {
+            queue.settled.insert(*range);
+        }
+        queue.returned.extend(state.returned.iter().copied());
+    }
+
+    /// A queue was deleted, and all of it with it.
+    pub(super) fn forget(&mut self, queue: QueueId) {
+        self.queues.remove(&queue);
+    }
+
+    /// Places were given to messages.
+    pub(super) fn appended(&mut self, queue: QueueId, places: SequenceRange) {
+        if let Some(queue) = self.queues.get_mut(&queue) {
+            queue.next = queue.next.max(places.end);
+        }
+    }
+
+    /// Places were settled; segments that are not needed any more are given to
+    /// `done`.
+    pub(super) fn settle(&mut self, id: QueueId, places: SequenceRange, done: &mut Vec<Done>) {
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
+        queue.next = queue.next.max(places.end);
+        queue.settled.insert(places);
+        if !queue.returned.is_empty() {
+            let in_range: Vec<Sequence> = queue
+                .returned
+                .range(places.first..places.end)
+                .map(|(place, _)| *place)
+                .collect();
+            for place in in_range {
+                queue.returned.remove(&place);
+            }
+        }
+        if let Some(first) = queue.segments.first()
+            && places.first < first.places.end
+            && queue.settled.contains_all(first.places)
+        {
+            done.push(first.done(id));
+        }
+    }
+
+    /// A message went back.
+    pub(super) fn returned(&mut self, queue: QueueId, place: Sequence, deliveries: u32) {
+        if let Some(queue) = self.queues.get_mut(&queue)
+            && !queue.settled.contains(place)
+        {
+            queue.returned.insert(place, deliveries);
+        }
+    }
+
+    /// A page was written into a segment.
+    pub(super) fn page_written(&mut self, queue: QueueId, file: u64, places: SequenceRange) {
+        let Some(queue) = self.queues.get_mut(&queue) else {
+            return;
+        };
+        queue.next = queue.next.max(places.end);
+        match queue.segments.iter_mut().find(|one| one.file == file) {
+            Some(segment) => {
+                segment.places.first = segment.places.first.min(places.first);
+                segment.places.end = segment.places.end.max(places.end);
+            }
+            None => queue.segments.push(Segment {
+                file,
+                places,
+                durable_bytes: 0,
+            }),
+        }
+    }
+
+    /// Pages are durable: their places, and how far the file is.
+    pub(super) fn pages_synced(
+        &mut self,
+        queue: QueueId,
+        file: u64,
+        durable_bytes: u64,
+        places: &[SequenceRange],
+    ) {
+        let Some(queue) = self.queues.get_mut(&queue) else {
+            return;
+        };
+        for range in places {
+            queue.paged.insert(*range);
+        }
+        if let Some(segment) = queue.segments.iter_mut().find(|one| one.file == file) {
+            segment.durable_bytes = segment.durable_bytes.max(durable_bytes);
+        }
+    }
+
+    /// A segment's file is gone.
+    pub(super) fn segment_removed(&mut self, queue: QueueId, file: u64) {
+        if let Some(queue) = self.queues.get_mut(&queue) {
+            queue.segments.retain(|segment| segment.file != file);
+        }
+    }
+
+    /// All segments in which everything is settled, also those that became so
+    /// behind one that is not.
+    pub(super) fn settled_segments(&self) -> Vec<Done> {
+        let mut done = Vec::new();
+        for (id, queue) in &self.queues {
+            for segment in &queue.segments {
+                if queue.settled.contains_all(segment.places) {
+                    done.push(segment.done(*id));
+                }
+            }
+        }
+        done
+    }
+
+    /// Whether a message must be kept in the log: not settled and not in a
+    /// segment.
+    pub(super) fn needs(&self, queue: QueueId, place: Sequence) -> bool {
+        self.queues
+            .get(&queue)
+            .is_some_and(|queue| !queue.settled.contains(place) && !queue.paged.contains(place))
+    }
+
+    /// Whether the log must keep any message of a range.
+    pub(super) fn needs_any(&self, queue: QueueId, places: SequenceRange) -> bool {
+        self.queues.get(&queue).is_some_and(|queue| {
+            queue
+                .settled
+                .gaps(places)
+                .any(|gap| !queue.paged.contains_all(gap))
+        })
+    }
+
+    /// Everything, for a checkpoint.
+    pub(super) fn states(&self) -> Vec<QueueState> {
+        let mut states: Vec<QueueState> = self
+            .queues
+            .iter()
+            .map(|(id, queue)| QueueState {
+                queue: *id,
+                next: queue.next,
+                redelivered_below: queue.redelivered_below,
+                settled: queue.settled.iter().collect(),
+                returned: queue
+                    .returned
+                    .iter()
+                    .map(|(place, deliveries)| (*place, *deliveries))
+                    .collect(),
+                segments: queue
+                    .segments
+                    .iter()
+                    .map(|segment| (segment.file, segment.durable_bytes))
+                    .collect(),
+            })
+            .collect();
+        states.sort_unstable_by_key(|state| state.queue);
+        states
+    }
+}

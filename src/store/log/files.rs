@@ -1,0 +1,233 @@
+//! The log's files: the one that is written to, and older ones that are kept
+//! for as long as something in them is needed.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use crate::model::{QueueId, SequenceRange};
+use crate::store::files::{Files, StoreFile};
+use crate::store::ledger::Ledger;
+use crate::store::octets::ALIGNMENT;
+
+use super::record::{FILE_HEADER_BYTES, file_header};
+use super::spare::{Spare, SpareFiles};
+
+/// All files of the log.
+#[derive(Debug)]
+pub(super) struct LogFiles {
+    files: Arc<dyn Files>,
+    spares: Arc<SpareFiles>,
+    current: Option<Current>,
+    older: VecDeque<OldFile>,
+    last_number: u64,
+}
+
+/// The file that is written to.
+#[derive(Debug)]
+pub(super) struct Current {
+    file: OldFile,
+    /// Whether something was written since it was last synced.
+    dirty: bool,
+}
+
+/// A file with records.
+#[derive(Debug)]
+pub(in crate::store) struct OldFile {
+    pub(in crate::store) number: u64,
+    pub(in crate::store) handle: Arc<dyn StoreFile>,
+    pub(in crate::store) capacity: u64,
+    /// Octets of it that hold something.
+    pub(in crate::store) used: u64,
+    /// For each queue, from the first to the last place whose message is here.
+    pub(in crate::store) places: HashMap<QueueId, SequenceRange>,
+}
+
+/// The name of a log file.
+pub(in crate::store) fn log_name(number: u64) -> String {
+    format!("log-{number:016x}.log")
+}
+
+/// The number of a log file of that name.
+pub(in crate::store) fn log_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("log-")?.strip_suffix(".log")?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+impl OldFile {
+    pub(in crate::store) fn add_places(&mut self, queue: QueueId, places: SequenceRange) {
+        let known = self.places.entry(queue).or_insert(places);
+        known.first = known.first.min(places.first);
+        known.end = known.end.max(places.end);
+    }
+
+    /// Whether nothing in it is needed. Queues that need none are forgotten, so
+    /// that asking again costs little.
+    fn is_done(&mut self, ledger: &Ledger) -> bool {
+        while let Some((queue, places)) = self.places.iter().next() {
+            if ledger.needs_any(*queue, *places) {
+                return false;
+            }
+            let queue = *queue;
+            self.places.remove(&queue);
+        }
+        true
+    }
+}
+
+impl LogFiles {
+    pub(super) fn new(
+        files: Arc<dyn Files>,
+        spares: Arc<SpareFiles>,
+        older: VecDeque<OldFile>,
+        last_number: u64,
+    ) -> Self {
+        Self {
+            files,
+            spares,
+            current: None,
+            older,
+            last_number,
+        }
+    }
+
+    /// Octets that the current file can still take.
+    pub(super) fn room(&self) -> u64 {
+        self.current.as_ref().map_or(0, |current| {
+            current
+                .file
+                .capacity
+                .saturating_sub(current.file.used + ALIGNMENT as u64)
+        })
+    }
+
+    /// Octets kept back in the current file for settlements while the disk is
+    /// full, so that queues can be drained.
+    pub(super) fn reserve(&self) -> u64 {
+        let capacity = self.current.as_ref().map_or(0, |one| one.file.capacity);
+        if self.spares.is_full() {
+            capacity / 8
+        } else {
+            0
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.last_number
+    }
+
+    /// Goes on in a new file with room for `bytes`.
+    ///
+    /// # Errors
+    /// If there is no room for one: nothing has changed then.
+    pub(super) fn roll(&mut self, bytes: u64) -> io::Result<()> {
+        let wanted = bytes + (FILE_HEADER_BYTES + ALIGNMENT) as u64;
+        let spare = match self.spares.take(wanted) {
+            Some(spare) => spare,
+            None => self.spares.create(&*self.files, wanted)?,
+        };
+        let number = self.last_number + 1;
+        let started = self
+            .files
+            .rename(&spare.name, &log_name(number))
+            .and_then(|()| self.files.sync_names())
+            .and_then(|()| {
+                let mut start = file_header(number).to_vec();
+                start.extend_from_slice(&[0; ALIGNMENT]);
+                spare.handle.write_at(&start, 0)
+            });
+        self.last_number = number;
+        started?;
+        let file = OldFile {
+            number,
+            handle: spare.handle,
+            capacity: spare.capacity,
+            used: FILE_HEADER_BYTES as u64,
+            places: HashMap::default(),
+        };
+        let current = Current { file, dirty: true };
+        if let Some(before) = self.current.replace(current) {
+            self.older.push_back(before.file);
+        }
+        Ok(())
+    }
+
+    /// Appends whole records to the current file. `octets` must end with the
+    /// zeros that mark the end of the log, which the next records overwrite.
+    pub(super) fn append(&mut self, octets: &[u8]) -> io::Result<()> {
+        let missing = || io::Error::other("the log has no file");
+        let current = self.current.as_mut().ok_or_else(missing)?;
+        debug_assert!(octets.ends_with(&[0; ALIGNMENT]), "no end is marked");
+        current.dirty = true;
+        current.file.handle.write_at(octets, current.file.used)?;
+        current.file.used += (octets.len() - ALIGNMENT) as u64;
+        Ok(())
+    }
+
+    pub(super) fn add_places(&mut self, queue: QueueId, places: SequenceRange) {
+        if let Some(current) = &mut self.current {
+            current.file.add_places(queue, places);
+        }
+    }
+
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        match &mut self.current {
+            Some(current) if current.dirty => {
+                current.file.handle.sync()?;
+                current.dirty = false;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Octets of all files.
+    pub(super) fn total_bytes(&self) -> u64 {
+        let current = self.current.as_ref().map_or(0, |one| one.file.capacity);
+        self.older.iter().map(|file| file.capacity).sum::<u64>() + current
+    }
+
+    pub(super) fn oldest(&self) -> Option<&OldFile> {
+        self.older.front()
+    }
+
+    /// Gives files back of which nothing is needed any more.
+    pub(super) fn release_done(&mut self, ledger: &Ledger) -> io::Result<()> {
+        let mut index = 0;
+        while let Some(file) = self.older.get_mut(index) {
+            if file.is_done(ledger) {
+                if let Some(file) = self.older.remove(index) {
+                    self.release(file)?;
+                }
+            } else {
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the oldest file back, whose messages are elsewhere now.
+    pub(super) fn release_oldest(&mut self) -> io::Result<()> {
+        match self.older.pop_front() {
+            Some(file) => self.release(file),
+            None => Ok(()),
+        }
+    }
+
+    fn release(&mut self, file: OldFile) -> io::Result<()> {
+        let old = log_name(file.number);
+        let name = self.spares.name();
+        self.files.rename(&old, &name)?;
+        let spare = Spare {
+            name,
+            handle: file.handle,
+            capacity: file.capacity,
+        };
+        match self.spares.keep(spare) {
+            Some(spare) => self.files.remove(&spare.name),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The write-ahead log: files of records, one after another, shared by all
+//! queues. What is in it and nowhere else is never older than the log's limit
+//! of size: what is still needed of the oldest file is carried to the newest.
+
+mod carry;
+mod files;
+mod payload;
+mod record;
+mod scan;
+mod spare;
+mod writer;
+
+pub(super) use files::{OldFile, log_name, log_number};
+pub(super) use payload::put_messages;
+pub(super) use payload::{
+    Messages, QueueState, Stored, put_body, put_lengths, read_checkpoint, read_messages,
+    read_settlements, read_stored,
+};
+pub use payload::{Returned, Run, Settled};
+pub use record::RecordKind;
+pub(super) use record::{
+    FLAG_CLEAN, FORMAT_VERSION, FileHeader, HEADER_BYTES, Header, read_file_header,
+};
+pub(super) use scan::scan;
+pub use scan::{Damage, DamageKind};
+pub(super) use spare::{SpareFiles, is_spare, prepare_spare};
+pub(super) use writer::{LogSettings, LogWriter};

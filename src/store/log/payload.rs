@@ -1,0 +1,413 @@
+//! What records hold: messages with their places, settlements, checkpoints.
+//! `docs/storage.md` has the layouts.
+
+use crate::model::{Body, Message, QueueId, Sequence, SequenceRange};
+use crate::store::octets::{self, Reader};
+
+/// Consecutive messages of a record that went to consecutive places of a queue.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Run {
+    /// Where they went.
+    pub queue: QueueId,
+    /// The place of the first of them.
+    pub first: Sequence,
+    /// Which of the record's messages is the first.
+    pub message: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// Places of a queue that are settled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Settled {
+    /// In which queue.
+    pub queue: QueueId,
+    /// Which places.
+    pub range: SequenceRange,
+}
+
+/// A message that went back to its place, with how often a client may have seen
+/// it by now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Returned {
+    /// To which queue.
+    pub queue: QueueId,
+    /// To which place.
+    pub place: Sequence,
+    /// Deliveries so far.
+    pub deliveries: u32,
+}
+
+/// A message as a file holds it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::store) struct Stored<'a> {
+    pub(in crate::store) envelope: &'a [u8],
+    pub(in crate::store) header: &'a [u8],
+    pub(in crate::store) body: &'a [u8],
+    pub(in crate::store) persistent: bool,
+}
+
+/// What a messages record holds.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(in crate::store) struct Messages<'a> {
+    pub(in crate::store) settled: Vec<Settled>,
+    pub(in crate::store) runs: Vec<Run>,
+    pub(in crate::store) messages: Vec<Stored<'a>>,
+}
+
+/// What a settlements record holds.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(in crate::store) struct Settlements {
+    pub(in crate::store) settled: Vec<Settled>,
+    pub(in crate::store) returned: Vec<Returned>,
+}
+
+/// What a checkpoint says of one queue.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(in crate::store) struct QueueState {
+    pub(in crate::store) queue: QueueId,
+    /// The place that its next message gets.
+    pub(in crate::store) next: Sequence,
+    /// A client may have seen what lies below.
+    pub(in crate::store) redelivered_below: Sequence,
+    pub(in crate::store) settled: Vec<SequenceRange>,
+    /// Deliveries of messages that came back and are not settled.
+    pub(in crate::store) returned: Vec<(Sequence, u32)>,
+    /// Its segments' files, each with the octets of it that are durable.
+    pub(in crate::store) segments: Vec<(u64, u64)>,
+}
+
+const SETTLED_BYTES: usize = 24;
+const RUN_BYTES: usize = 24;
+const RETURNED_BYTES: usize = 20;
+/// Octets of a message's lengths in front of it.
+const ENTRY_BYTES: usize = 12;
+const FLAG_PERSISTENT: u8 = 1;
+
+/// Appends a messages record's payload.
+pub(in crate::store) fn put_messages<'a>(
+    out: &mut Vec<u8>,
+    settled: &[Settled],
+    runs: &[Run],
+    messages: impl ExactSizeIterator<Item = &'a Message>,
+) {
+    put_settled(out, settled);
+    put_count(out, runs.len());
+    for run in runs {
+        octets::put_u64(out, run.queue.0);
+        octets::put_u64(out, run.first.0);
+        octets::put_u32(out, run.message);
+        octets::put_u32(out, run.count);
+    }
+    put_count(out, messages.len());
+    for message in messages {
+        put_message(out, message);
+    }
+}
+
+fn put_message(out: &mut Vec<u8>, message: &Message) {
+    let (envelope, header) = (message.envelope(), message.header());
+    put_lengths(
+        out,
+        envelope.len(),
+        header.len(),
+        message.body_bytes(),
+        message.persistent(),
+    );
+    out.extend_from_slice(envelope);
+    out.extend_from_slice(header);
+    put_body(out, message.body());
+}
+
+/// Appends a message that comes from a file.
+pub(in crate::store) fn put_stored(out: &mut Vec<u8>, message: &Stored<'_>) {
+    put_lengths(
+        out,
+        message.envelope.len(),
+        message.header.len(),
+        message.body.len(),
+        message.persistent,
+    );
+    out.extend_from_slice(message.envelope);
+    out.extend_from_slice(message.header);
+    out.extend_from_slice(message.body);
+}
+
+/// Appends a body.
+pub(in crate::store) fn put_body(out: &mut Vec<u8>, body: Body<'_>) {
+    match body {
+        Body::Slice(body) => out.extend_from_slice(body),
+        Body::Chunks(chunks) => chunks.iter().for_each(|chunk| out.extend_from_slice(chunk)),
+    }
+}
+
+/// Appends a message's lengths and flags. A header fits into a frame and a body
+/// into its limit, so both have 32 bits; an envelope is two short strings.
+pub(in crate::store) fn put_lengths(
+    out: &mut Vec<u8>,
+    envelope: usize,
+    header: usize,
+    body: usize,
+    persistent: bool,
+) {
+    octets::put_u32(out, header as u32);
+    octets::put_u32(out, body as u32);
+    out.extend_from_slice(&(envelope as u16).to_le_bytes());
+    out.push(if persistent { FLAG_PERSISTENT } else { 0 });
+    out.push(0);
+}
+
+/// Reads lengths, then the message behind them.
+pub(in crate::store) fn read_stored<'a>(reader: &mut Reader<'a>) -> Option<Stored<'a>> {
+    let (header, body) = (reader.u32()?, reader.u32()?);
+    let (envelope, flags, _) = (reader.u16()?, reader.u8()?, reader.u8()?);
+    Some(Stored {
+        envelope: reader.octets(envelope.into())?,
+        header: reader.octets(header as usize)?,
+        body: reader.octets(body as usize)?,
+        persistent: flags & FLAG_PERSISTENT != 0,
+    })
+}
+
+/// Appends a settlements record's payload.
+pub(in crate::store) fn put_settlements(
+    out: &mut Vec<u8>,
+    settled: &[Settled],
+    returned: &[Returned],
+) {
+    put_settled(out, settled);
+    put_count(out, returned.len());
+    for returned in returned {
+        octets::put_u64(out, returned.queue.0);
+        octets::put_u64(out, returned.place.0);
+        octets::put_u32(out, returned.deliveries);
+    }
+}
+
+fn put_settled(out: &mut Vec<u8>, settled: &[Settled]) {
+    put_count(out, settled.len());
+    for Settled { queue, range } in settled {
+        octets::put_u64(out, queue.0);
+        put_range(out, *range);
+    }
+}
+
+fn put_range(out: &mut Vec<u8>, range: SequenceRange) {
+    octets::put_u64(out, range.first.0);
+    octets::put_u64(out, range.count());
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    octets::put_u32(out, u32::try_from(count).unwrap_or(u32::MAX));
+}
+
+/// Appends a checkpoint's payload.
+pub(in crate::store) fn put_checkpoint(out: &mut Vec<u8>, queues: &[QueueState]) {
+    put_count(out, queues.len());
+    for state in queues {
+        octets::put_u64(out, state.queue.0);
+        octets::put_u64(out, state.next.0);
+        octets::put_u64(out, state.redelivered_below.0);
+        put_count(out, state.settled.len());
+        for range in &state.settled {
+            put_range(out, *range);
+        }
+        put_count(out, state.returned.len());
+        for (place, deliveries) in &state.returned {
+            octets::put_u64(out, place.0);
+            octets::put_u32(out, *deliveries);
+        }
+        put_count(out, state.segments.len());
+        for (file, durable_bytes) in &state.segments {
+            octets::put_u64(out, *file);
+            octets::put_u64(out, *durable_bytes);
+        }
+    }
+}
+
+/// Reads a messages record; `None` if it is not one from end to end.
+pub(in crate::store) fn read_messages(payload: &[u8]) -> Option<Messages<'_>> {
+    let mut reader = Reader::new(payload);
+    let settled = read_settled(&mut reader)?;
+    let mut runs = Vec::new();
+    for _ in 0..reader.count(RUN_BYTES)? {
+        runs.push(Run {
+            queue: QueueId(reader.u64()?),
+            first: Sequence(reader.u64()?),
+            message: reader.u32()?,
+            count: reader.u32()?,
+        });
+    }
+    let count = reader.count(ENTRY_BYTES)?;
+    let mut messages = Vec::with_capacity(count);
+    for _ in 0..count {
+        messages.push(read_stored(&mut reader)?);
+    }
+    let reaches = |run: &Run| u64::from(run.message) + u64::from(run.count);
+    let fit = runs.iter().all(|run| reaches(run) <= count as u64);
+    (fit && reader.is_empty()).then_some(Messages {
+        settled,
+        runs,
+        messages,
+    })
+}
+
+/// Reads a settlements record; `None` if it is not one from end to end.
+pub(in crate::store) fn read_settlements(payload: &[u8]) -> Option<Settlements> {
+    let mut reader = Reader::new(payload);
+    let settled = read_settled(&mut reader)?;
+    let mut returned = Vec::new();
+    for _ in 0..reader.count(RETURNED_BYTES)? {
+        returned.push(Returned {
+            queue: QueueId(reader.u64()?),
+            place: Sequence(reader.u64()?),
+            deliveries: reader.u32()?,
+        });
+    }
+    reader
+        .is_empty()
+        .then_some(Settlements { settled, returned })
+}
+
+/// Reads a checkpoint; `None` if it is not one from end to end.
+pub(in crate::store) fn read_checkpoint(payload: &[u8]) -> Option<Vec<QueueState>> {
+    let mut reader = Reader::new(payload);
+    let mut queues = Vec::new();
+    for _ in 0..reader.count(36)? {
+        let mut state = QueueState {
+            queue: QueueId(reader.u64()?),
+            next: Sequence(reader.u64()?),
+            redelivered_below: Sequence(reader.u64()?),
+            ..QueueState::default()
+        };
+        for _ in 0..reader.count(16)? {
+            state.settled.push(read_range(&mut reader)?);
+        }
+        for _ in 0..reader.count(12)? {
+            state
+                .returned
+                .push((Sequence(reader.u64()?), reader.u32()?));
+        }
+        for _ in 0..reader.count(16)? {
+            state.segments.push((reader.u64()?, reader.u64()?));
+        }
+        queues.push(state);
+    }
+    reader.is_empty().then_some(queues)
+}
+
+fn read_settled(reader: &mut Reader<'_>) -> Option<Vec<Settled>> {
+    let count = reader.count(SETTLED_BYTES)?;
+    let mut settled = Vec::with_capacity(count);
+    for _ in 0..count {
+        settled.push(Settled {
+            queue: QueueId(reader.u64()?),
+            range: read_range(reader)?,
+        });
+    }
+    Some(settled)
+}
+
+fn read_range(reader: &mut Reader<'_>) -> Option<SequenceRange> {
+    Some(SequenceRange::new(Sequence(reader.u64()?), reader.u64()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUEUE: QueueId = QueueId(7);
+
+    fn range(first: u64, count: u64) -> SequenceRange {
+        SequenceRange::new(Sequence(first), count)
+    }
+
+    #[test]
+    fn messages_read_back_and_nothing_shorter_or_longer_does() {
+        let messages = [
+            Message::single("logs", "a.b", b"header", b"body"),
+            Message::single("", "queue", b"h", b""),
+        ];
+        let settled = [Settled {
+            queue: QUEUE,
+            range: range(3, 4),
+        }];
+        let run = Run {
+            queue: QUEUE,
+            first: Sequence(9),
+            message: 0,
+            count: 2,
+        };
+        let mut payload = Vec::new();
+        put_messages(&mut payload, &settled, &[run], messages.iter());
+        let read = read_messages(&payload).expect("what was written");
+        assert_eq!(
+            (read.settled.as_slice(), read.runs),
+            (&settled[..], vec![run])
+        );
+        for (read, message) in read.messages.iter().zip(&messages) {
+            assert_eq!(read.envelope, message.envelope());
+            assert_eq!(read.header, message.header());
+            assert_eq!(read.body.len(), message.body_bytes());
+        }
+        for length in 0..payload.len() {
+            assert_eq!(read_messages(&payload[..length]), None, "cut at {length}");
+        }
+        payload.push(0);
+        assert_eq!(read_messages(&payload), None);
+    }
+
+    #[test]
+    fn a_run_of_more_messages_than_there_are_is_damage() {
+        let message = Message::single("", "queue", b"h", b"");
+        let run = Run {
+            queue: QUEUE,
+            first: Sequence(0),
+            message: 1,
+            count: 1,
+        };
+        let mut payload = Vec::new();
+        put_messages(&mut payload, &[], &[run], [message].iter());
+        assert_eq!(read_messages(&payload), None);
+    }
+
+    #[test]
+    fn settlements_and_checkpoints_read_back() {
+        let settled = vec![Settled {
+            queue: QUEUE,
+            range: range(0, 100),
+        }];
+        let returned = vec![Returned {
+            queue: QUEUE,
+            place: Sequence(101),
+            deliveries: 3,
+        }];
+        let mut payload = Vec::new();
+        put_settlements(&mut payload, &settled, &returned);
+        let read = read_settlements(&payload);
+        assert_eq!(read, Some(Settlements { settled, returned }));
+        assert_eq!(read_settlements(&payload[1..]), None);
+
+        let state = QueueState {
+            queue: QUEUE,
+            next: Sequence(200),
+            redelivered_below: Sequence(50),
+            settled: vec![range(0, 100), range(120, 1)],
+            returned: vec![(Sequence(101), 3)],
+            segments: vec![(4, 4_096)],
+        };
+        let states = vec![state, QueueState::default()];
+        let mut payload = Vec::new();
+        put_checkpoint(&mut payload, &states);
+        assert_eq!(read_checkpoint(&payload), Some(states));
+        assert_eq!(read_checkpoint(&payload[..payload.len() - 1]), None);
+    }
+
+    #[test]
+    fn a_count_that_lies_takes_no_memory() {
+        let payload = u32::MAX.to_le_bytes();
+        assert_eq!(read_messages(&payload), None);
+        assert_eq!(read_settlements(&payload), None);
+        assert_eq!(read_checkpoint(&payload), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! Prepared files that the log goes on in. Their blocks are allocated and were
+//! written to before, so a group commit changes no metadata of the file system:
+//! that is what makes its sync fast.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::store::files::{self, Files, StoreFile};
+
+/// Files that wait to be used.
+#[derive(Debug)]
+pub(in crate::store) struct SpareFiles {
+    ready: Mutex<Vec<Spare>>,
+    file_bytes: u64,
+    next: AtomicU64,
+    /// The last attempt to prepare one found no room.
+    full: AtomicBool,
+}
+
+/// A file that the log can go on in.
+#[derive(Debug)]
+pub(in crate::store) struct Spare {
+    pub(in crate::store) name: String,
+    pub(in crate::store) handle: Arc<dyn StoreFile>,
+    pub(in crate::store) capacity: u64,
+}
+
+impl SpareFiles {
+    pub(in crate::store) fn new(file_bytes: u64) -> Self {
+        Self {
+            ready: Mutex::default(),
+            file_bytes,
+            next: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes one that has room for `bytes`.
+    pub(in crate::store) fn take(&self, bytes: u64) -> Option<Spare> {
+        let mut ready = self.ready.lock();
+        let fits = ready.iter().position(|spare| spare.capacity >= bytes)?;
+        Some(ready.swap_remove(fits))
+    }
+
+    /// Keeps a file that the log does not need any more; `Some` if there are
+    /// enough.
+    pub(in crate::store) fn keep(&self, spare: Spare) -> Option<Spare> {
+        let mut ready = self.ready.lock();
+        if ready.len() >= SPARES_MAX || spare.capacity != self.file_bytes {
+            return Some(spare);
+        }
+        ready.push(spare);
+        None
+    }
+
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.ready.lock().is_empty()
+    }
+
+    /// Whether there was no room for another one.
+    pub(in crate::store) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    /// A name that no other spare file has.
+    pub(in crate::store) fn name(&self) -> String {
+        spare_name(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Takes up a file that was left by a former life; `Some` if there are
+    /// enough or it is of another size.
+    pub(in crate::store) fn adopt(
+        &self,
+        name: String,
+        handle: Arc<dyn StoreFile>,
+        capacity: u64,
+    ) -> Option<Spare> {
+        if let Some(number) = spare_number(&name) {
+            self.next.fetch_max(number + 1, Ordering::Relaxed);
+        }
+        let spare = Spare {
+            name,
+            handle,
+            capacity,
+        };
+        self.keep(spare)
+    }
+
+    /// A new file: allocated, and not yet written to.
+    pub(in crate::store) fn create(&self, files: &dyn Files, bytes: u64) -> io::Result<Spare> {
+        let capacity = self.file_bytes.max(bytes);
+        let name = self.name();
+        let handle = files.create(&name)?;
+        if let Err(error) = handle.allocate(capacity) {
+            self.full.store(files::is_full(&error), Ordering::Release);
+            drop(handle);
+            files.remove(&name)?;
+            return Err(error);
+        }
+        self.full.store(false, Ordering::Release);
+        Ok(Spare {
+            name,
+            handle,
+            capacity,
+        })
+    }
+}
+
+/// Prepares a file, unless there is one.
+pub(in crate::store) fn prepare_spare(files: &dyn Files, spares: &SpareFiles) {
+    if !spares.is_empty() {
+        return;
+    }
+    let prepared = spares.create(files, 0).and_then(|spare| {
+        let zeros = vec![0; ZERO_BYTES];
+        let mut at = 0;
+        while at < spare.capacity {
+            let count = (spare.capacity - at).min(ZERO_BYTES as u64);
+            let zeros = zeros.get(..count as usize).unwrap_or(&zeros);
+            spare.handle.write_at(zeros, at)?;
+            at += count;
+        }
+        spare.handle.sync()?;
+        Ok(spare)
+    });
+    match prepared {
+        Ok(spare) => {
+            if let Some(spare) = spares.keep(spare) {
+                let _ = files.remove(&spare.name);
+            }
+        }
+        Err(error) if files::is_full(&error) => {
+            tracing::warn!(%error, "no room to prepare a log file");
+        }
+        Err(error) => tracing::error!(%error, "cannot prepare a log file"),
+    }
+}
+
+fn spare_name(number: u64) -> String {
+    format!("spare-{number:016x}.log")
+}
+
+fn spare_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("spare-")?.strip_suffix(".log")?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// Whether a file of that name is a spare one.
+pub(in crate::store) fn is_spare(name: &str) -> bool {
+    spare_number(name).is_some()
+}
+
+/// Spare files that are kept; more are removed.
+const SPARES_MAX: usize = 4;
+const ZERO_BYTES: usize = 1024 * 1024;

@@ -1,0 +1,423 @@
+//! The log's one writer: group commit. Everything that came in while the last
+//! sync ran goes into the next write, and is decided with its sync.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use crate::model::Ticket;
+use crate::store::files::{self, Files};
+use crate::store::ledger::{Done, Ledger};
+use crate::store::octets::{self, ALIGNMENT};
+use crate::store::segment::{Job, SegmentEvent};
+use crate::store::settings::Fsync;
+use crate::store::shared::{Control, Pending, Record, Shared, Stop};
+
+use super::carry::Carry;
+use super::files::{LogFiles, OldFile};
+use super::payload::{Settled, put_checkpoint, put_settlements};
+use super::record::{FLAG_CLEAN, HEADER_BYTES, Header, RecordKind};
+use super::spare::SpareFiles;
+
+/// How the log is written.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct LogSettings {
+    pub(in crate::store) fsync: Fsync,
+    /// Octets of all files above which the oldest is emptied.
+    pub(in crate::store) log_bytes: u64,
+}
+
+/// The log's thread.
+pub(in crate::store) struct LogWriter {
+    shared: Arc<Shared>,
+    pub(super) ledger: Ledger,
+    pub(super) log: LogFiles,
+    spares: Arc<SpareFiles>,
+    pager: Sender<Job>,
+    settings: LogSettings,
+    pub(super) log_bytes_max: u64,
+    pub(super) carry: Option<Carry>,
+    last_index: u64,
+    synced_index: u64,
+    last_sync: Instant,
+    last_sweep: Instant,
+    /// Room was last found missing; not tried again at once.
+    full_since: Option<Instant>,
+    /// Segments that are not needed any more.
+    done: Vec<Done>,
+    group: Vec<u8>,
+}
+
+impl LogWriter {
+    #[allow(clippy::too_many_arguments, reason = "what recovery found, each once")]
+    pub(in crate::store) fn new(
+        shared: Arc<Shared>,
+        files: Arc<dyn Files>,
+        spares: Arc<SpareFiles>,
+        pager: Sender<Job>,
+        settings: LogSettings,
+        ledger: Ledger,
+        older: VecDeque<OldFile>,
+        last_number: u64,
+        last_index: u64,
+    ) -> Self {
+        Self {
+            shared,
+            ledger,
+            log: LogFiles::new(files, Arc::clone(&spares), older, last_number),
+            spares,
+            pager,
+            log_bytes_max: settings.log_bytes,
+            settings,
+            carry: None,
+            last_index,
+            synced_index: last_index,
+            last_sync: Instant::now(),
+            last_sweep: Instant::now(),
+            full_since: None,
+            done: Vec::new(),
+            group: Vec::new(),
+        }
+    }
+
+    /// Begins the first file of this life, so that whatever was written before
+    /// is left as it was found.
+    ///
+    /// # Errors
+    /// If it cannot be created or written.
+    pub(in crate::store) fn start(&mut self) -> io::Result<()> {
+        self.roll(0)?;
+        self.log.sync()?;
+        self.synced_index = self.last_index;
+        Ok(())
+    }
+
+    /// Writes until it is told to stop or fails.
+    pub(in crate::store) fn run(mut self) {
+        let mut taken = Pending::default();
+        loop {
+            let stop = self.shared.take(&mut taken, self.deadline());
+            #[cfg(test)]
+            if stop == Some(Stop::Abrupt) {
+                return;
+            }
+            if let Err(error) = self.round(&mut taken) {
+                // Nothing is known of what was written before: no second try.
+                self.shared.fail(&format!("cannot write the log: {error}"));
+                return;
+            }
+            taken.reset();
+            if self.shared.failure().is_some() {
+                return;
+            }
+            if stop == Some(Stop::Clean) {
+                if let Err(error) = self.finish() {
+                    self.shared.fail(&format!("cannot end the log: {error}"));
+                }
+                return;
+            }
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let idle = Instant::now() + SWEEP_EVERY;
+        match self.settings.fsync {
+            _ if self.carry.is_some() => Instant::now(),
+            Fsync::Interval(interval) if self.synced_index < self.last_index => {
+                idle.min(self.last_sync + interval)
+            }
+            _ => idle,
+        }
+    }
+
+    fn round(&mut self, taken: &mut Pending) -> io::Result<()> {
+        for control in taken.controls.drain(..) {
+            match control {
+                Control::Register(queue) => self.ledger.register(queue),
+                Control::Forget(queue) => {
+                    self.ledger.forget(queue);
+                    let _ = self.pager.send(Job::Forget(queue));
+                }
+            }
+        }
+        self.segment_events();
+        self.group(taken)?;
+        self.sync_if_due()?;
+        if self.last_sweep.elapsed() >= SWEEP_EVERY {
+            self.last_sweep = Instant::now();
+            self.done.extend(self.ledger.settled_segments());
+            self.log.release_done(&self.ledger)?;
+        }
+        for Done { queue, file, end } in self.done.drain(..) {
+            let _ = self.pager.send(Job::Remove { queue, file, end });
+        }
+        self.carry_on()
+    }
+
+    /// Writes one group and decides it.
+    fn group(&mut self, taken: &mut Pending) -> io::Result<()> {
+        if taken.records.is_empty() && taken.settled.is_empty() && taken.returned.is_empty() {
+            return Ok(());
+        }
+        let mut failed = Vec::new();
+        let last = taken.records.last().map(|record| record.ticket);
+        self.messages(taken, &mut failed)?;
+        self.settlements(taken)?;
+        if self.settings.fsync == Fsync::Always {
+            self.sync()?;
+        }
+        if let Some(last) = last {
+            self.shared.decide(last, &failed);
+        }
+        Ok(())
+    }
+
+    /// Writes the records with messages, as many at once as the file takes.
+    fn messages(&mut self, taken: &mut Pending, failed: &mut Vec<Ticket>) -> io::Result<()> {
+        let buffer_end = taken.buffer.len();
+        let mut next = 0;
+        let mut runs = 0;
+        let mut is_new = false;
+        while let Some(first) = taken.records.get(next) {
+            let start = first.start;
+            let end_of = |index: usize| {
+                let following = taken.records.get(index + 1);
+                following.map_or(buffer_end, |record| record.start)
+            };
+            let reserve = if is_new { 0 } else { self.log.reserve() };
+            let room = self.log.room().saturating_sub(reserve);
+            let mut until = next;
+            while until < taken.records.len() && (end_of(until) - start) as u64 <= room {
+                until += 1;
+            }
+            if until == next {
+                if !self.make_room((end_of(next) - start) as u64)? {
+                    failed.extend(taken.records[next..].iter().map(|record| record.ticket));
+                    return Ok(());
+                }
+                is_new = true;
+                continue;
+            }
+            is_new = false;
+            let end = end_of(until - 1);
+            let octets = taken.buffer.get_mut(start..end).unwrap_or_default();
+            self.fill_in(octets, start, &taken.records[next..until]);
+            self.write_group(octets)?;
+            for record in &taken.records[next..until] {
+                for (queue, places) in taken.runs.get(runs..runs + record.runs).unwrap_or_default()
+                {
+                    self.ledger.appended(*queue, *places);
+                    self.log.add_places(*queue, *places);
+                }
+                runs += record.runs;
+                self.settle(&record.settled);
+            }
+            next = until;
+        }
+        Ok(())
+    }
+
+    /// Writes the headers of records, each at its place.
+    fn fill_in(&mut self, octets: &mut [u8], start: usize, records: &[Record]) {
+        for record in records {
+            self.last_index += 1;
+            let header = Header {
+                kind: record.kind,
+                flags: 0,
+                payload_bytes: record.payload_bytes,
+                payload_crc: record.payload_crc,
+                file: self.log.number(),
+                index: self.last_index,
+                synced: self.synced_index,
+            };
+            octets::overwrite(octets, record.start - start, &header.encode());
+        }
+    }
+
+    fn write_group(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.group.clear();
+        self.group.extend_from_slice(octets);
+        self.group.extend_from_slice(&[0; ALIGNMENT]);
+        let written = self.log.append(&self.group);
+        if self.group.capacity() > GROUP_KEPT_BYTES {
+            self.group = Vec::new();
+        }
+        written
+    }
+
+    fn settlements(&mut self, taken: &mut Pending) -> io::Result<()> {
+        if taken.settled.is_empty() && taken.returned.is_empty() {
+            return Ok(());
+        }
+        merge(&mut taken.settled);
+        let mut payload = Vec::new();
+        put_settlements(&mut payload, &taken.settled, &taken.returned);
+        if !self.write_record(RecordKind::Settled, 0, &payload)? {
+            self.shared
+                .put_back(&mut taken.settled, &mut taken.returned);
+            return Ok(());
+        }
+        for returned in &taken.returned {
+            self.ledger
+                .returned(returned.queue, returned.place, returned.deliveries);
+        }
+        self.settle(&taken.settled);
+        Ok(())
+    }
+
+    fn settle(&mut self, settled: &[Settled]) {
+        for one in settled {
+            self.ledger.settle(one.queue, one.range, &mut self.done);
+        }
+    }
+
+    /// Appends one record of the log's own; `false` if there is no room.
+    pub(super) fn write_record(
+        &mut self,
+        kind: RecordKind,
+        flags: u8,
+        payload: &[u8],
+    ) -> io::Result<bool> {
+        let bytes = (HEADER_BYTES + payload.len()).next_multiple_of(ALIGNMENT);
+        if self.log.room() < bytes as u64 && !self.make_room(bytes as u64)? {
+            return Ok(false);
+        }
+        self.put_record(kind, flags, payload)?;
+        Ok(true)
+    }
+
+    fn put_record(&mut self, kind: RecordKind, flags: u8, payload: &[u8]) -> io::Result<()> {
+        self.last_index += 1;
+        let header = Header {
+            kind,
+            flags,
+            payload_bytes: payload.len() as u32,
+            payload_crc: crc32c::crc32c(payload),
+            file: self.log.number(),
+            index: self.last_index,
+            synced: self.synced_index,
+        };
+        let mut record = Vec::with_capacity(header.record_bytes());
+        record.extend_from_slice(&header.encode());
+        record.extend_from_slice(payload);
+        octets::pad(&mut record);
+        self.write_group(&record)
+    }
+
+    /// Goes on in another file that takes `bytes`; `false` if the disk is full.
+    fn make_room(&mut self, bytes: u64) -> io::Result<bool> {
+        let pause = |since: Instant| since.elapsed() < FULL_PAUSE && self.spares.is_empty();
+        if self.full_since.is_some_and(pause) {
+            return Ok(false);
+        }
+        // What was written so far counts as settled in the new file's
+        // checkpoint, so it must not be less durable than that.
+        self.sync()?;
+        match self.roll(bytes) {
+            Ok(()) => {
+                if self.full_since.take().is_some() {
+                    tracing::info!("there is room for the log again");
+                }
+                Ok(true)
+            }
+            Err(error) if files::is_full(&error) => {
+                if self.full_since.is_none() {
+                    tracing::error!(%error, "no room for the log: messages are refused");
+                }
+                self.full_since = Some(Instant::now());
+                self.log.release_done(&self.ledger)?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A new file, which begins with a checkpoint: what older ones say of
+    /// settlements is not needed any more.
+    fn roll(&mut self, bytes: u64) -> io::Result<()> {
+        let mut checkpoint = Vec::new();
+        put_checkpoint(&mut checkpoint, &self.ledger.states());
+        let own = (HEADER_BYTES + checkpoint.len()).next_multiple_of(ALIGNMENT);
+        self.log.release_done(&self.ledger)?;
+        self.log.roll(bytes + own as u64)?;
+        self.put_record(RecordKind::Checkpoint, 0, &checkpoint)?;
+        if self.spares.is_empty() {
+            let _ = self.pager.send(Job::Prepare);
+        }
+        Ok(())
+    }
+
+    fn sync_if_due(&mut self) -> io::Result<()> {
+        match self.settings.fsync {
+            Fsync::Interval(interval) if self.last_sync.elapsed() >= interval => self.sync(),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.synced_index < self.last_index && self.settings.fsync != Fsync::Never {
+            self.log.sync()?;
+            self.synced_index = self.last_index;
+        }
+        self.last_sync = Instant::now();
+        Ok(())
+    }
+
+    fn segment_events(&mut self) {
+        for event in self.shared.segment_events() {
+            match event {
+                SegmentEvent::Written {
+                    queue,
+                    file,
+                    places,
+                } => self.ledger.page_written(queue, file, places),
+                SegmentEvent::Synced {
+                    queue,
+                    file,
+                    durable_bytes,
+                    places,
+                } => self
+                    .ledger
+                    .pages_synced(queue, file, durable_bytes, &places),
+                SegmentEvent::Removed { queue, file } => self.ledger.segment_removed(queue, file),
+            }
+        }
+    }
+
+    /// The log's limit, less what it was given beyond its setting.
+    pub(super) fn shrunk_limit(&self) -> u64 {
+        (self.log_bytes_max - self.log_bytes_max / 8).max(self.settings.log_bytes)
+    }
+
+    /// The last checkpoint: it says that nothing was cut off.
+    fn finish(&mut self) -> io::Result<()> {
+        self.segment_events();
+        let mut checkpoint = Vec::new();
+        put_checkpoint(&mut checkpoint, &self.ledger.states());
+        if !self.write_record(RecordKind::Checkpoint, FLAG_CLEAN, &checkpoint)? {
+            tracing::warn!("no room to write down a clean stop");
+        }
+        self.log.sync()
+    }
+}
+
+/// Joins what belongs together, whoever settled it.
+fn merge(settled: &mut Vec<Settled>) {
+    settled.sort_by_key(|one| (one.queue, one.range.first));
+    settled.dedup_by(|next, kept| {
+        let joins = next.queue == kept.queue && next.range.first <= kept.range.end;
+        if joins {
+            kept.range.end = kept.range.end.max(next.range.end);
+        }
+        joins
+    });
+}
+
+/// How often files are looked at that may not be needed any more.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
+/// How long no other file is tried after the disk was found full.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
+/// Capacity up to which the group's memory is kept.
+const GROUP_KEPT_BYTES: usize = 4 * 1024 * 1024;

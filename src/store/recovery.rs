@@ -1,0 +1,738 @@
+//! The store as the last run left it: which messages are where, which are
+//! settled, what is damaged.
+//!
+//! The log is read as a whole, segments only by their pages' headers, so the
+//! time that it takes follows the log and not the backlog. Pages that no
+//! checkpoint calls durable are read and verified: the log still has what they
+//! hold.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use crate::model::{Message, Page, QueueId, Sequence, SequenceRange};
+
+use super::error::StoreError;
+use super::files::{Files, StoreFile, read_all};
+use super::ledger::Ledger;
+use super::log::{
+    self, Damage, FLAG_CLEAN, FORMAT_VERSION, FileHeader, Header, OldFile, QueueState, RecordKind,
+    read_file_header,
+};
+use super::ranges::RangeSet;
+use super::segment::{
+    MessageBuilder, PAGE_HEADER_BYTES, PageHeader, Registry, SEGMENT_HEADER_BYTES, SEGMENT_VERSION,
+    each_message, read_segment_header, segment_number,
+};
+
+/// What a queue had when the store was last closed or killed.
+#[derive(Debug)]
+pub struct RecoveredQueue {
+    /// Which queue.
+    pub queue: QueueId,
+    /// The place that its next message gets.
+    pub next: Sequence,
+    /// A client may have seen what lies below.
+    pub redelivered_below: Sequence,
+    /// How often messages were delivered that came back.
+    pub deliveries: BTreeMap<Sequence, u32>,
+    /// Its messages, in order.
+    pub runs: Vec<RecoveredRun>,
+}
+
+/// Messages of a queue, in the order of their places.
+#[derive(Debug)]
+pub struct RecoveredRun {
+    /// The place of the first.
+    pub first: Sequence,
+    /// How many there are.
+    pub count: u64,
+    /// Octets of them, as stored, about.
+    pub stored_bytes: u64,
+    /// Where they are.
+    pub content: RecoveredContent,
+}
+
+/// Where recovered messages are.
+#[derive(Debug)]
+pub enum RecoveredContent {
+    /// Here.
+    Resident(Vec<(Sequence, Message)>),
+    /// In a segment.
+    Paged(Page),
+}
+
+/// What recovery found, for the log and for people.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Whether the last run ended as it should, or there was none.
+    pub clean: bool,
+    /// Records in the log.
+    pub records: u64,
+    /// Octets of the log that were read.
+    pub log_bytes: u64,
+    /// Messages of durable queues that are there.
+    pub messages: u64,
+    /// Places that hold nothing readable: the file's name, and where in it.
+    pub damages: Vec<(String, Damage)>,
+}
+
+/// All that recovery hands over.
+pub(super) struct Recovery {
+    pub(super) ledger: Ledger,
+    pub(super) older: VecDeque<OldFile>,
+    pub(super) last_number: u64,
+    pub(super) last_index: u64,
+    pub(super) next_segment: u64,
+    pub(super) queues: Vec<RecoveredQueue>,
+    pub(super) report: Report,
+}
+
+/// One queue while it is put together.
+#[derive(Debug, Default)]
+struct Gathering {
+    next: Sequence,
+    redelivered_below: Sequence,
+    settled: RangeSet,
+    returned: BTreeMap<Sequence, u32>,
+    pages: Vec<FoundPage>,
+    paged: RangeSet,
+    resident: Vec<(Sequence, Message)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct FoundPage {
+    header: PageHeader,
+    page: Page,
+}
+
+struct Recovering<'a> {
+    files: &'a dyn Files,
+    registry: &'a Registry,
+    queues: HashMap<QueueId, Gathering>,
+    /// Durable octets of segment files, as the last checkpoints have it.
+    durable: HashMap<u64, u64>,
+    report: Report,
+    older: VecDeque<OldFile>,
+    last_index: u64,
+    next_segment: u64,
+    was_clean: bool,
+}
+
+/// Reads everything. `queues` are those that are known: what belongs to others
+/// is removed.
+pub(super) fn recover(
+    files: &Arc<dyn Files>,
+    registry: &Registry,
+    queues: &[QueueId],
+) -> Result<Recovery, StoreError> {
+    let mut recovering = Recovering {
+        files: &**files,
+        registry,
+        queues: queues
+            .iter()
+            .map(|id| (*id, Gathering::default()))
+            .collect(),
+        durable: HashMap::default(),
+        report: Report::default(),
+        older: VecDeque::new(),
+        last_index: 0,
+        next_segment: 0,
+        was_clean: true,
+    };
+    let names = files.names().map_err(StoreError::io("its directory"))?;
+    let mut numbers: Vec<u64> = names
+        .iter()
+        .filter_map(|name| log::log_number(name))
+        .collect();
+    numbers.sort_unstable();
+    for number in &numbers {
+        recovering.read_log(*number)?;
+    }
+    recovering.report.clean = recovering.was_clean;
+    for name in &names {
+        recovering.read_segment(name)?;
+    }
+    recovering.find_transient()?;
+    for index in 0..recovering.older.len() {
+        recovering.read_messages(index)?;
+    }
+    recovering.finish(numbers.last().copied().unwrap_or(0))
+}
+
+impl Recovering<'_> {
+    /// First pass over a log file: what is settled.
+    fn read_log(&mut self, number: u64) -> Result<(), StoreError> {
+        let name = log::log_name(number);
+        let handle = self.files.open(&name).map_err(StoreError::io(&name))?;
+        let octets = read_all(&*handle).map_err(StoreError::io(&name))?;
+        if let FileHeader::Whole { version, .. } = read_file_header(&octets)
+            && version > FORMAT_VERSION
+        {
+            return Err(StoreError::newer(&name, version, FORMAT_VERSION));
+        }
+        let mut file = OldFile {
+            number,
+            handle,
+            capacity: octets.len() as u64,
+            used: 0,
+            places: HashMap::default(),
+        };
+        let mut last_index = self.last_index;
+        let scan = log::scan(&octets, number, &mut last_index, |header, payload| {
+            if !self.apply(header, payload, &mut file) {
+                tracing::error!(name, index = header.index, "a whole record makes no sense");
+            }
+        });
+        self.last_index = last_index;
+        file.used = scan.used;
+        self.report.records += scan.records;
+        self.report.log_bytes += scan.used;
+        for damage in scan.damages {
+            self.was_clean = false;
+            self.damaged(&name, damage, &octets);
+        }
+        self.older.push_back(file);
+        Ok(())
+    }
+
+    fn apply(&mut self, header: &Header, payload: &[u8], file: &mut OldFile) -> bool {
+        self.was_clean = false;
+        match header.kind {
+            RecordKind::Messages => {
+                let Some(messages) = log::read_messages(payload) else {
+                    return false;
+                };
+                for run in &messages.runs {
+                    let places = SequenceRange::new(run.first, run.count.into());
+                    if let Some(queue) = self.queues.get_mut(&run.queue) {
+                        queue.next = queue.next.max(places.end);
+                        file.add_places(run.queue, places);
+                    }
+                }
+                self.settle(&messages.settled);
+            }
+            RecordKind::Settled => {
+                let Some(settlements) = log::read_settlements(payload) else {
+                    return false;
+                };
+                self.settle(&settlements.settled);
+                for one in settlements.returned {
+                    if let Some(queue) = self.queues.get_mut(&one.queue) {
+                        let known = queue.returned.entry(one.place).or_default();
+                        *known = one.deliveries.max(*known);
+                    }
+                }
+            }
+            RecordKind::Checkpoint => {
+                let Some(states) = log::read_checkpoint(payload) else {
+                    return false;
+                };
+                for state in states {
+                    self.restore(state);
+                }
+                self.was_clean = header.flags & FLAG_CLEAN != 0;
+            }
+        }
+        true
+    }
+
+    fn settle(&mut self, settled: &[log::Settled]) {
+        for one in settled {
+            if let Some(queue) = self.queues.get_mut(&one.queue) {
+                queue.next = queue.next.max(one.range.end);
+                queue.settled.insert(one.range);
+            }
+        }
+    }
+
+    fn restore(&mut self, state: QueueState) {
+        let Some(queue) = self.queues.get_mut(&state.queue) else {
+            return;
+        };
+        queue.next = queue.next.max(state.next);
+        queue.redelivered_below = queue.redelivered_below.max(state.redelivered_below);
+        for range in state.settled {
+            queue.settled.insert(range);
+        }
+        for (place, deliveries) in state.returned {
+            let known = queue.returned.entry(place).or_default();
+            *known = deliveries.max(*known);
+        }
+        for (file, durable_bytes) in state.segments {
+            let known = self.durable.entry(file).or_default();
+            *known = durable_bytes.max(*known);
+        }
+    }
+
+    /// Finds a segment's pages; removes what belongs to no queue.
+    fn read_segment(&mut self, name: &str) -> Result<(), StoreError> {
+        let Some(found) = segment_number(name) else {
+            return Ok(());
+        };
+        self.next_segment = self.next_segment.max(found.file + 1);
+        if found.scratch || !self.queues.contains_key(&found.queue) {
+            return self.files.remove(name).map_err(StoreError::io(name));
+        }
+        let handle = self.files.open(name).map_err(StoreError::io(name))?;
+        let pages =
+            self.walk(name, &*handle, found.queue, found.file)
+                .map_err(|error| match error {
+                    Walk::Io(error) => StoreError::io(name)(error),
+                    Walk::Newer(version) => StoreError::newer(name, version, SEGMENT_VERSION),
+                })?;
+        self.registry.add(found.queue, found.file, false, None);
+        if let Some(queue) = self.queues.get_mut(&found.queue) {
+            for found in pages {
+                queue.next = queue.next.max(found.header.places().end);
+                queue.pages.push(found);
+            }
+        }
+        Ok(())
+    }
+
+    fn walk(
+        &mut self,
+        name: &str,
+        handle: &dyn StoreFile,
+        queue: QueueId,
+        file: u64,
+    ) -> Result<Vec<FoundPage>, Walk> {
+        let length = handle.len()?;
+        let durable = self.durable.get(&file).copied().unwrap_or(0);
+        let mut header = [0; SEGMENT_HEADER_BYTES];
+        handle.read_at(&mut header, 0)?;
+        if let Some((version, ..)) = read_segment_header(&header)
+            && version > SEGMENT_VERSION
+        {
+            return Err(Walk::Newer(version));
+        }
+        let mut pages = Vec::new();
+        let mut at = SEGMENT_HEADER_BYTES as u64;
+        while at < length {
+            let mut octets = [0; PAGE_HEADER_BYTES];
+            let count = handle.read_at(&mut octets, at)?;
+            let found = octets
+                .get(..count)
+                .and_then(PageHeader::decode)
+                .filter(|header| header.queue == queue && header.file == file)
+                .filter(|header| at + header.page_bytes() as u64 <= length);
+            let Some(header) = found else {
+                match self.resume_walk(name, handle, at, length, durable, (queue, file))? {
+                    Some(next) => at = next,
+                    None => break,
+                }
+                continue;
+            };
+            let page = Page {
+                file,
+                offset: at,
+                bytes: header.page_bytes() as u32,
+            };
+            let end = at + u64::from(page.bytes);
+            if end > durable && !is_whole(handle, &header, page)? {
+                // It was being written; the log has all of it.
+                self.cut(name, at, length);
+                break;
+            }
+            pages.push(FoundPage { header, page });
+            at = end;
+        }
+        Ok(pages)
+    }
+
+    /// Where the next page begins behind a place that holds none.
+    fn resume_walk(
+        &mut self,
+        name: &str,
+        handle: &dyn StoreFile,
+        from: u64,
+        length: u64,
+        durable: u64,
+        (queue, file): (QueueId, u64),
+    ) -> Result<Option<u64>, Walk> {
+        if from >= durable {
+            self.cut(name, from, length);
+            return Ok(None);
+        }
+        let mut rest = vec![0; usize::try_from(length - from).unwrap_or(usize::MAX)];
+        let count = handle.read_at(&mut rest, from)?;
+        rest.truncate(count);
+        let aligned = (super::octets::ALIGNMENT..rest.len()).step_by(super::octets::ALIGNMENT);
+        let next = aligned
+            .into_iter()
+            .find(|at| {
+                let header = rest.get(*at..).and_then(PageHeader::decode);
+                header.is_some_and(|header| header.queue == queue && header.file == file)
+            })
+            .map(|at| from + at as u64);
+        let to = next.unwrap_or(length);
+        let lost = Damage {
+            from,
+            to,
+            kind: log::DamageKind::Lost,
+        };
+        let octets = rest.get(..(to - from) as usize).unwrap_or_default();
+        self.keep_aside(name, lost, octets);
+        Ok(next)
+    }
+
+    fn cut(&mut self, name: &str, from: u64, to: u64) {
+        let kind = log::DamageKind::Torn;
+        tracing::info!(
+            name,
+            from,
+            "an unfinished page is left out; the log has its messages"
+        );
+        let damage = Damage { from, to, kind };
+        self.report.damages.push((name.to_owned(), damage));
+    }
+
+    fn damaged(&mut self, name: &str, damage: Damage, octets: &[u8]) {
+        let (from, to) = (damage.from as usize, damage.to as usize);
+        if damage.kind == log::DamageKind::Torn {
+            tracing::warn!(
+                name,
+                from,
+                "the log ends in an unfinished record, which is left out"
+            );
+            self.report.damages.push((name.to_owned(), damage));
+            return;
+        }
+        self.keep_aside(name, damage, octets.get(from..to).unwrap_or_default());
+    }
+
+    /// Reports a damaged place and copies it into a file of its own.
+    fn keep_aside(&mut self, name: &str, damage: Damage, octets: &[u8]) {
+        let aside = format!("damaged-{name}-{:x}", damage.from);
+        let kept = self
+            .files
+            .create(&aside)
+            .and_then(|file| file.write_at(octets, 0));
+        let kept = kept.map_or_else(|error| error.to_string(), |()| aside);
+        tracing::error!(
+            name,
+            from = damage.from,
+            to = damage.to,
+            kept,
+            "a damaged place: what was there is lost"
+        );
+        self.report.damages.push((name.to_owned(), damage));
+    }
+
+    /// Messages of segments that were not to survive count as settled.
+    fn find_transient(&mut self) -> Result<(), StoreError> {
+        for queue in self.queues.values_mut() {
+            queue
+                .pages
+                .sort_by_key(|found| (found.header.first, found.page.file));
+            for found in &queue.pages {
+                let places = found.header.places();
+                queue.paged.insert(places);
+                if found.header.persistent == found.header.count
+                    || queue.settled.contains_all(places)
+                {
+                    continue;
+                }
+                let handle = self.registry.open(found.page.file);
+                let octets = handle.and_then(|handle| read_page_octets(&*handle, found.page));
+                let octets = octets.map_err(StoreError::io("a segment"))?;
+                each_message(&found.header, payload(&octets), |place, stored| {
+                    if !stored.persistent {
+                        queue.settled.insert(SequenceRange::new(place, 1));
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Second pass over a log file: messages that are only there.
+    fn read_messages(&mut self, index: usize) -> Result<(), StoreError> {
+        let Some(file) = self.older.get(index) else {
+            return Ok(());
+        };
+        let needed = file.places.iter().any(|(queue, places)| {
+            self.queues
+                .get(queue)
+                .is_some_and(|queue| queue.needs_any(*places))
+        });
+        if !needed {
+            return Ok(());
+        }
+        let name = log::log_name(file.number);
+        let octets = read_all(&*file.handle).map_err(StoreError::io(&name))?;
+        let queues = &mut self.queues;
+        log::scan(&octets, file.number, &mut 0, |header, payload| {
+            if header.kind == RecordKind::Messages
+                && let Some(messages) = log::read_messages(payload)
+            {
+                take_messages(&messages, queues);
+            }
+        });
+        Ok(())
+    }
+
+    fn finish(mut self, last_number: u64) -> Result<Recovery, StoreError> {
+        let clean = self.report.clean;
+        let mut ledger = Ledger::default();
+        let mut queues = Vec::new();
+        let mut found: Vec<(QueueId, Gathering)> = self.queues.drain().collect();
+        found.sort_unstable_by_key(|(queue, _)| *queue);
+        for (id, gathering) in found {
+            let queue = gathering.finish(id, clean, self.registry, &mut ledger)?;
+            self.report.messages += queue.runs.iter().map(|run| run.count).sum::<u64>();
+            queues.push(queue);
+        }
+        for file in &mut self.older {
+            file.places
+                .retain(|queue, places| ledger.needs_any(*queue, *places));
+        }
+        Ok(Recovery {
+            ledger,
+            older: self.older,
+            last_number,
+            last_index: self.last_index,
+            next_segment: self.next_segment,
+            queues,
+            report: self.report,
+        })
+    }
+}
+
+fn take_messages(messages: &log::Messages<'_>, queues: &mut HashMap<QueueId, Gathering>) {
+    // A message that several queues need is made once.
+    let mut wanted = vec![false; messages.messages.len()];
+    let each = |run: &log::Run| {
+        let (first, message) = (run.first.0, run.message);
+        (0..run.count).map(move |index| {
+            let place = Sequence(first + u64::from(index));
+            (place, (message + index) as usize)
+        })
+    };
+    for run in &messages.runs {
+        let Some(queue) = queues.get(&run.queue) else {
+            continue;
+        };
+        for (place, message) in each(run) {
+            if queue.needs(place)
+                && let Some(wanted) = wanted.get_mut(message)
+            {
+                *wanted = true;
+            }
+        }
+    }
+    let mut builder = MessageBuilder::default();
+    let mut numbers = vec![None; wanted.len()];
+    let mut count = 0;
+    for (index, stored) in messages.messages.iter().enumerate() {
+        if wanted.get(index).copied().unwrap_or(false)
+            && let Some(number) = numbers.get_mut(index)
+        {
+            builder.push(stored);
+            *number = Some(count);
+            count += 1;
+        }
+    }
+    let made = builder.finish();
+    for run in &messages.runs {
+        let Some(queue) = queues.get_mut(&run.queue) else {
+            continue;
+        };
+        for (place, message) in each(run) {
+            let number = numbers.get(message).copied().flatten();
+            if queue.needs(place)
+                && let Some(message) = number.and_then(|number: usize| made.get(number))
+            {
+                queue.resident.push((place, message.clone()));
+            }
+        }
+    }
+}
+
+impl Gathering {
+    fn needs(&self, place: Sequence) -> bool {
+        !self.settled.contains(place) && !self.paged.contains(place)
+    }
+
+    fn needs_any(&self, places: SequenceRange) -> bool {
+        self.settled
+            .gaps(places)
+            .any(|gap| !self.paged.contains_all(gap))
+    }
+
+    fn finish(
+        mut self,
+        id: QueueId,
+        clean: bool,
+        registry: &Registry,
+        ledger: &mut Ledger,
+    ) -> Result<RecoveredQueue, StoreError> {
+        // A message that was carried may be there twice.
+        self.resident.sort_by_key(|(place, _)| *place);
+        self.resident.dedup_by_key(|(place, _)| *place);
+        let mut live = RangeSet::default();
+        let (mut paged, mut behind) = (Vec::new(), Sequence(0));
+        for found in std::mem::take(&mut self.pages) {
+            let places = found.header.places();
+            let count = self.settled.missing(places);
+            if count == 0 {
+                continue;
+            }
+            if places.first < behind {
+                // Two pages of the same places: one is a leftover.
+                self.take_page(&found, registry, &live)?;
+                continue;
+            }
+            for gap in self.settled.gaps(places) {
+                live.insert(gap);
+            }
+            behind = places.end;
+            paged.push((found, count));
+        }
+        self.resident.sort_by_key(|(place, _)| *place);
+        self.resident.dedup_by_key(|(place, _)| *place);
+        for (place, _) in &self.resident {
+            live.insert(SequenceRange::new(*place, 1));
+        }
+        // What is neither here nor there is settled, or never came to be.
+        let mut settled = RangeSet::default();
+        for gap in live.gaps(SequenceRange {
+            first: Sequence(0),
+            end: self.next,
+        }) {
+            settled.insert(gap);
+        }
+        let redelivered_below = if clean {
+            self.redelivered_below
+        } else {
+            self.next
+        };
+        self.returned.retain(|place, _| live.contains(*place));
+        ledger.restore(&QueueState {
+            queue: id,
+            next: self.next,
+            redelivered_below,
+            settled: settled.iter().collect(),
+            returned: self
+                .returned
+                .iter()
+                .map(|(place, count)| (*place, *count))
+                .collect(),
+            segments: Vec::new(),
+        });
+        for (found, _) in &paged {
+            let (file, places) = (found.page.file, found.header.places());
+            ledger.page_written(id, file, places);
+            let durable = found.page.offset + u64::from(found.page.bytes);
+            ledger.pages_synced(id, file, durable, &[places]);
+        }
+        for file in registry.of_queue(id) {
+            if !paged.iter().any(|(found, _)| found.page.file == file) {
+                registry.remove(file).map_err(StoreError::io("a segment"))?;
+            }
+        }
+        if !paged.is_empty() {
+            registry.set_gone(id, settled);
+        }
+        Ok(RecoveredQueue {
+            queue: id,
+            next: self.next,
+            redelivered_below,
+            deliveries: self.returned,
+            runs: runs(paged, self.resident),
+        })
+    }
+
+    /// Takes the messages of a page that no other page has.
+    fn take_page(
+        &mut self,
+        found: &FoundPage,
+        registry: &Registry,
+        live: &RangeSet,
+    ) -> Result<(), StoreError> {
+        let octets = registry
+            .open(found.page.file)
+            .and_then(|handle| read_page_octets(&*handle, found.page))
+            .map_err(StoreError::io("a segment"))?;
+        let mut places = Vec::new();
+        let mut builder = MessageBuilder::default();
+        each_message(&found.header, payload(&octets), |place, stored| {
+            if !self.settled.contains(place) && !live.contains(place) {
+                places.push(place);
+                builder.push(&stored);
+            }
+        });
+        self.resident
+            .extend(places.into_iter().zip(builder.finish()));
+        Ok(())
+    }
+}
+
+/// Pages and single messages in the order of their places.
+fn runs(paged: Vec<(FoundPage, u64)>, resident: Vec<(Sequence, Message)>) -> Vec<RecoveredRun> {
+    let mut runs = Vec::new();
+    let mut resident = resident.into_iter().peekable();
+    let mut take_until = |end: Option<Sequence>, runs: &mut Vec<RecoveredRun>| {
+        let mut messages = Vec::new();
+        while let Some((place, _)) = resident.peek()
+            && end.is_none_or(|end| *place < end)
+        {
+            messages.extend(resident.next());
+        }
+        if let Some((first, _)) = messages.first() {
+            runs.push(RecoveredRun {
+                first: *first,
+                count: messages.len() as u64,
+                stored_bytes: messages
+                    .iter()
+                    .map(|(_, message)| message.stored_bytes() as u64)
+                    .sum(),
+                content: RecoveredContent::Resident(messages),
+            });
+        }
+    };
+    for (found, count) in paged {
+        take_until(Some(found.header.first), &mut runs);
+        let share = found.header.stored_bytes / u64::from(found.header.count.max(1));
+        runs.push(RecoveredRun {
+            first: found.header.first,
+            count,
+            stored_bytes: share * count,
+            content: RecoveredContent::Paged(found.page),
+        });
+    }
+    take_until(None, &mut runs);
+    runs
+}
+
+fn is_whole(handle: &dyn StoreFile, header: &PageHeader, page: Page) -> io::Result<bool> {
+    let octets = read_page_octets(handle, page)?;
+    let mut count = 0;
+    each_message(header, payload(&octets), |_, _| count += 1);
+    Ok(count == header.count)
+}
+
+fn read_page_octets(handle: &dyn StoreFile, page: Page) -> io::Result<Vec<u8>> {
+    let mut octets = vec![0; page.bytes as usize];
+    let count = handle.read_at(&mut octets, page.offset)?;
+    octets.truncate(count);
+    Ok(octets)
+}
+
+fn payload(page: &[u8]) -> &[u8] {
+    page.get(PAGE_HEADER_BYTES..).unwrap_or_default()
+}
+
+enum Walk {
+    Io(io::Error),
+    Newer(u16),
+}
+
+impl From<io::Error> for Walk {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}

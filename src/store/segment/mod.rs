@@ -1,0 +1,16 @@
+//! Segments: files of one queue each, made of pages that hold messages out of
+//! memory. Those of durable queues survive; scratch ones are for queues that
+//! do not, and are gone at the next start.
+
+mod page;
+mod pager;
+mod registry;
+
+pub use page::PageContent;
+pub(super) use page::{
+    MessageBuilder, PAGE_HEADER_BYTES, PageHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION,
+    each_message, read_segment_header,
+};
+pub use pager::PageOutJob;
+pub(super) use pager::{Job, Pager, SegmentEvent};
+pub(super) use registry::{Registry, segment_number};

@@ -1,0 +1,362 @@
+//! A page: consecutive messages of one queue in a segment file, written and
+//! read in one piece. `docs/storage.md` has the layout.
+//!
+//! Every message has a checksum of its own, so that a damaged one costs itself
+//! alone: the next is found by looking for the place where one begins.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::model::{
+    Block, BlockBuilder, Body, LARGE_BODY_BYTES, Message, QueueId, Sequence, SequenceRange,
+};
+use crate::store::log::{Stored, put_body, put_lengths, read_stored};
+use crate::store::octets::{self, Reader};
+
+/// Octets of a page's header.
+pub(in crate::store) const PAGE_HEADER_BYTES: usize = 64;
+/// Octets in front of a message: checksum, index, lengths.
+const ENTRY_HEADER_BYTES: usize = 20;
+/// Octets of a segment file's header.
+pub(in crate::store) const SEGMENT_HEADER_BYTES: usize = 64;
+/// The version of the segments' format.
+pub(in crate::store) const SEGMENT_VERSION: u16 = 1;
+
+const MAGIC: [u8; 4] = *b"LVP1";
+const FILE_MAGIC: [u8; 8] = *b"LEVRSEG\0";
+const CRC_FROM: usize = 8;
+
+/// A page's header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::store) struct PageHeader {
+    /// Octets behind the header, padding not counted.
+    pub(in crate::store) payload_bytes: u32,
+    pub(in crate::store) count: u32,
+    pub(in crate::store) first: Sequence,
+    pub(in crate::store) queue: QueueId,
+    pub(in crate::store) file: u64,
+    /// How many of the messages are persistent.
+    pub(in crate::store) persistent: u32,
+    /// Octets of the messages themselves.
+    pub(in crate::store) stored_bytes: u64,
+}
+
+/// Messages read back from a page.
+#[derive(Debug, Default)]
+pub struct PageContent {
+    /// In the order of their places.
+    pub messages: Vec<Message>,
+    /// Their places, unless they are consecutive from the page's first.
+    pub places: Option<Vec<Sequence>>,
+    /// Places whose messages are damaged.
+    pub damaged: Vec<Sequence>,
+}
+
+impl PageHeader {
+    /// The places of its messages.
+    pub(in crate::store) fn places(&self) -> SequenceRange {
+        SequenceRange::new(self.first, self.count.into())
+    }
+
+    /// Octets of the page in the file.
+    pub(in crate::store) fn page_bytes(&self) -> usize {
+        (PAGE_HEADER_BYTES + self.payload_bytes as usize).next_multiple_of(octets::ALIGNMENT)
+    }
+
+    fn encode(&self) -> [u8; PAGE_HEADER_BYTES] {
+        let mut out = Vec::with_capacity(PAGE_HEADER_BYTES);
+        out.extend_from_slice(&MAGIC);
+        octets::put_u32(&mut out, 0);
+        octets::put_u32(&mut out, self.payload_bytes);
+        octets::put_u32(&mut out, self.count);
+        octets::put_u64(&mut out, self.first.0);
+        octets::put_u64(&mut out, self.queue.0);
+        octets::put_u64(&mut out, self.file);
+        octets::put_u32(&mut out, self.persistent);
+        octets::put_u32(&mut out, 0);
+        octets::put_u64(&mut out, self.stored_bytes);
+        let mut header = [0; PAGE_HEADER_BYTES];
+        header[..out.len()].copy_from_slice(&out);
+        let crc = crc32c::crc32c(&header[CRC_FROM..]);
+        header[4..CRC_FROM].copy_from_slice(&crc.to_le_bytes());
+        header
+    }
+
+    /// The header at the start of `octets`; `None` if there is no whole and
+    /// right one.
+    pub(in crate::store) fn decode(octets: &[u8]) -> Option<Self> {
+        let header = octets.get(..PAGE_HEADER_BYTES)?;
+        let mut reader = Reader::new(header);
+        if reader.octets(4)? != MAGIC || reader.u32()? != crc32c::crc32c(&header[CRC_FROM..]) {
+            return None;
+        }
+        let payload_bytes = reader.u32()?;
+        let count = reader.u32()?;
+        let first = Sequence(reader.u64()?);
+        let queue = QueueId(reader.u64()?);
+        let file = reader.u64()?;
+        let persistent = reader.u32()?;
+        let _reserved = reader.u32()?;
+        Some(Self {
+            payload_bytes,
+            count,
+            first,
+            queue,
+            file,
+            persistent,
+            stored_bytes: reader.u64()?,
+        })
+    }
+}
+
+/// Writes consecutive messages as a page.
+pub(in crate::store) fn encode_page(
+    out: &mut Vec<u8>,
+    queue: QueueId,
+    file: u64,
+    first: Sequence,
+    messages: &[Message],
+) -> PageHeader {
+    out.clear();
+    out.resize(PAGE_HEADER_BYTES, 0);
+    let seed = seed(queue, file, first);
+    let (mut persistent, mut stored_bytes) = (0, 0);
+    for (index, message) in messages.iter().enumerate() {
+        let start = out.len();
+        octets::put_u32(out, 0);
+        octets::put_u32(out, index as u32);
+        let (envelope, header) = (message.envelope(), message.header());
+        put_lengths(
+            out,
+            envelope.len(),
+            header.len(),
+            message.body_bytes(),
+            message.persistent(),
+        );
+        out.extend_from_slice(envelope);
+        out.extend_from_slice(header);
+        put_body(out, message.body());
+        let crc = crc32c::crc32c_append(seed, out.get(start + 4..).unwrap_or_default());
+        octets::overwrite(out, start, &crc.to_le_bytes());
+        persistent += u32::from(message.persistent());
+        stored_bytes += message.stored_bytes() as u64;
+    }
+    let header = PageHeader {
+        payload_bytes: (out.len() - PAGE_HEADER_BYTES) as u32,
+        count: messages.len() as u32,
+        first,
+        queue,
+        file,
+        persistent,
+        stored_bytes,
+    };
+    octets::overwrite(out, 0, &header.encode());
+    octets::pad(out);
+    header
+}
+
+/// Goes through the messages of a page, whole ones only; `false` from `wants`
+/// passes one over.
+pub(in crate::store) fn each_message<'a>(
+    header: &PageHeader,
+    payload: &'a [u8],
+    mut found: impl FnMut(Sequence, Stored<'a>),
+) {
+    let seed = seed(header.queue, header.file, header.first);
+    let mut at = 0;
+    let mut expected = 0;
+    while at < payload.len() && expected < header.count {
+        let rest = payload.get(at..).unwrap_or_default();
+        match entry(rest, seed) {
+            Some((index, stored, bytes)) if index >= expected && index < header.count => {
+                found(Sequence(header.first.0 + u64::from(index)), stored);
+                expected = index + 1;
+                at += bytes;
+            }
+            // Damaged: the next one begins somewhere behind.
+            _ => at += 1,
+        }
+    }
+}
+
+/// The message at the start of `octets`, if it is whole: its index in the page,
+/// itself, and the octets that it takes.
+fn entry(octets: &[u8], seed: u32) -> Option<(u32, Stored<'_>, usize)> {
+    let mut reader = Reader::new(octets);
+    let crc = reader.u32()?;
+    let index = reader.u32()?;
+    let stored = read_stored(&mut reader)?;
+    let bytes =
+        ENTRY_HEADER_BYTES + stored.envelope.len() + stored.header.len() + stored.body.len();
+    let right = crc32c::crc32c_append(seed, octets.get(4..bytes)?) == crc;
+    right.then_some((index, stored, bytes))
+}
+
+/// What a page's messages are tied to it with: octets of another page or an
+/// older file, where they are found in its place, are not taken for its own.
+fn seed(queue: QueueId, file: u64, first: Sequence) -> u32 {
+    let mut octets = [0; 24];
+    octets[..8].copy_from_slice(&queue.0.to_le_bytes());
+    octets[8..16].copy_from_slice(&file.to_le_bytes());
+    octets[16..].copy_from_slice(&first.0.to_le_bytes());
+    crc32c::crc32c(&octets)
+}
+
+/// Makes messages out of a page; `wants` passes over places that are not needed
+/// any more.
+pub(in crate::store) fn read_page(
+    header: &PageHeader,
+    payload: &[u8],
+    mut wants: impl FnMut(Sequence, bool) -> bool,
+) -> PageContent {
+    let mut builder = MessageBuilder::default();
+    let mut places = Vec::with_capacity(header.count as usize);
+    let mut seen = Sequence(header.first.0);
+    let mut damaged = Vec::new();
+    each_message(header, payload, |place, stored| {
+        damaged.extend((seen.0..place.0).map(Sequence));
+        seen = Sequence(place.0 + 1);
+        if wants(place, stored.persistent) {
+            builder.push(&stored);
+            places.push(place);
+        }
+    });
+    damaged.extend((seen.0..header.places().end.0).map(Sequence));
+    let messages = builder.finish();
+    let consecutive = places.len() == header.count as usize;
+    PageContent {
+        messages,
+        places: (!consecutive).then_some(places),
+        damaged,
+    }
+}
+
+/// Makes messages out of what files hold, many in one block.
+#[derive(Debug, Default)]
+pub(in crate::store) struct MessageBuilder {
+    block: BlockBuilder,
+    messages: Vec<Message>,
+}
+
+impl MessageBuilder {
+    pub(in crate::store) fn push(&mut self, stored: &Stored<'_>) {
+        if stored.body.len() >= LARGE_BODY_BYTES {
+            self.close();
+            let body = vec![Bytes::copy_from_slice(stored.body)];
+            self.block
+                .push_large(stored.envelope, stored.header, body, stored.persistent);
+            self.close();
+            return;
+        }
+        self.block.push(
+            stored.envelope,
+            stored.header,
+            Body::Slice(stored.body),
+            stored.persistent,
+        );
+        if self.block.is_full() {
+            self.close();
+        }
+    }
+
+    pub(in crate::store) fn finish(mut self) -> Vec<Message> {
+        self.close();
+        self.messages
+    }
+
+    fn close(&mut self) {
+        if self.block.is_empty() {
+            return;
+        }
+        let block: Arc<Block> = Arc::new(self.block.finish());
+        let count = block.len() as u32;
+        self.messages
+            .extend((0..count).map(|index| Message::new(Arc::clone(&block), index)));
+    }
+}
+
+/// The header of a segment file.
+pub(in crate::store) fn segment_header(queue: QueueId, file: u64) -> [u8; SEGMENT_HEADER_BYTES] {
+    let mut header = [0; SEGMENT_HEADER_BYTES];
+    header[..8].copy_from_slice(&FILE_MAGIC);
+    header[8..10].copy_from_slice(&SEGMENT_VERSION.to_le_bytes());
+    header[16..24].copy_from_slice(&queue.0.to_le_bytes());
+    header[24..32].copy_from_slice(&file.to_le_bytes());
+    let crc = crc32c::crc32c(&header[..32]);
+    header[32..36].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// Version, queue and file of a segment file's header; `None` if it is damaged.
+pub(in crate::store) fn read_segment_header(octets: &[u8]) -> Option<(u16, QueueId, u64)> {
+    let header = octets.get(..SEGMENT_HEADER_BYTES)?;
+    let mut reader = Reader::new(header);
+    let magic = reader.octets(8)?;
+    let version = reader.u16()?;
+    reader.octets(6)?;
+    let (queue, file) = (QueueId(reader.u64()?), reader.u64()?);
+    let right = magic == FILE_MAGIC && reader.u32()? == crc32c::crc32c(&header[..32]);
+    right.then_some((version, queue, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages() -> Vec<Message> {
+        (0..20)
+            .map(|number| {
+                let body = format!("body {number}");
+                Message::single("exchange", "key", b"header", body.as_bytes())
+            })
+            .collect()
+    }
+
+    fn body(message: &Message) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_body(&mut out, message.body());
+        out
+    }
+
+    #[test]
+    fn a_page_reads_back() {
+        let messages = messages();
+        let mut page = Vec::new();
+        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages);
+        assert_eq!(PageHeader::decode(&page), Some(header));
+        assert_eq!(page.len(), header.page_bytes());
+        let payload = &page[PAGE_HEADER_BYTES..];
+        let content = read_page(&header, payload, |_, _| true);
+        assert!(content.damaged.is_empty() && content.places.is_none());
+        assert!(
+            content
+                .messages
+                .iter()
+                .map(body)
+                .eq(messages.iter().map(body))
+        );
+        let even = read_page(&header, payload, |place, _| place.0 % 2 == 0);
+        assert_eq!(even.messages.len(), 10);
+        assert_eq!(even.places.map(|places| places[1]), Some(Sequence(102)));
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_one_message_at_most() {
+        let messages = messages();
+        let mut page = Vec::new();
+        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages);
+        for place in PAGE_HEADER_BYTES..PAGE_HEADER_BYTES + header.payload_bytes as usize {
+            let mut flipped = page.clone();
+            flipped[place] ^= 0x40;
+            let content = read_page(&header, &flipped[PAGE_HEADER_BYTES..], |_, _| true);
+            assert_eq!(content.damaged.len(), 1, "octet {place}");
+            assert_eq!(content.messages.len(), 19);
+            let places = content.places.expect("one is missing");
+            for (place, message) in places.iter().zip(&content.messages) {
+                let expected = format!("body {}", place.0 - 100);
+                assert_eq!(body(message), expected.as_bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The thread that writes pages, makes them durable and removes files, so that
+//! neither queues nor group commits wait for it.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use foldhash::HashMap;
+
+use crate::model::{Message, Page, QueueId, Sequence, SequenceRange};
+use crate::store::files::{self, Files, StoreFile};
+use crate::store::log::{self, SpareFiles};
+use crate::store::shared::Shared;
+
+use super::page::{SEGMENT_HEADER_BYTES, encode_page, segment_header};
+use super::registry::{Registry, scratch_name, segment_name};
+
+/// Consecutive messages of a queue to be written.
+pub struct PageOutJob {
+    /// Whose they are.
+    pub queue: QueueId,
+    /// Whether they are to survive a restart.
+    pub durable: bool,
+    /// The place of the first.
+    pub first: Sequence,
+    /// Themselves.
+    pub messages: Vec<Message>,
+    /// Called with the page once it is written, or with nothing if it could not
+    /// be: then the messages stay where they are.
+    pub done: Box<dyn FnOnce(Option<Page>) + Send>,
+}
+
+/// Something for the thread to do.
+pub(in crate::store) enum Job {
+    PageOut(PageOutJob),
+    /// A page of a scratch file is not needed any more.
+    Free(Page),
+    /// All that was written into a file, which the log knows up to `end`, is
+    /// settled.
+    Remove {
+        queue: QueueId,
+        file: u64,
+        end: Sequence,
+    },
+    /// A queue was deleted.
+    Forget(QueueId),
+    /// The log wants a prepared file.
+    Prepare,
+    Stop,
+}
+
+/// What the log is to know of segments.
+#[derive(Debug)]
+pub(in crate::store) enum SegmentEvent {
+    Written {
+        queue: QueueId,
+        file: u64,
+        places: SequenceRange,
+    },
+    Synced {
+        queue: QueueId,
+        file: u64,
+        durable_bytes: u64,
+        places: Vec<SequenceRange>,
+    },
+    Removed {
+        queue: QueueId,
+        file: u64,
+    },
+}
+
+/// The thread's state.
+pub(in crate::store) struct Pager {
+    files: Arc<dyn Files>,
+    shared: Arc<Shared>,
+    registry: Arc<Registry>,
+    spares: Arc<SpareFiles>,
+    segment_bytes: u64,
+    next_file: u64,
+    /// The file of each queue that pages are appended to.
+    open: HashMap<QueueId, Open>,
+    /// Pages that are still needed, by scratch file.
+    scratch_pages: HashMap<u64, u32>,
+    /// Behind the last place in each file written to since the start.
+    ends: HashMap<u64, Sequence>,
+    /// Files with pages that are not durable yet.
+    dirty: HashMap<u64, Dirty>,
+    dirty_bytes: u64,
+    /// When the first of the pages was written that are not durable yet.
+    dirty_since: Option<Instant>,
+    /// Whether a file was created since names were last made durable.
+    names_dirty: bool,
+    buffer: Vec<u8>,
+}
+
+struct Open {
+    file: u64,
+    handle: Arc<dyn StoreFile>,
+    used_bytes: u64,
+}
+
+struct Dirty {
+    queue: QueueId,
+    handle: Arc<dyn StoreFile>,
+    used_bytes: u64,
+    places: Vec<SequenceRange>,
+}
+
+impl Pager {
+    pub(in crate::store) fn new(
+        files: Arc<dyn Files>,
+        shared: Arc<Shared>,
+        registry: Arc<Registry>,
+        spares: Arc<SpareFiles>,
+        segment_bytes: u64,
+        next_file: u64,
+    ) -> Self {
+        Self {
+            files,
+            shared,
+            registry,
+            spares,
+            segment_bytes,
+            next_file,
+            open: HashMap::default(),
+            scratch_pages: HashMap::default(),
+            ends: HashMap::default(),
+            dirty: HashMap::default(),
+            dirty_bytes: 0,
+            dirty_since: None,
+            names_dirty: false,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Works until it is told to stop.
+    pub(in crate::store) fn run(mut self, jobs: &Receiver<Job>) {
+        loop {
+            let wait = match self.dirty_since {
+                Some(since) => (since + SYNC_AFTER).saturating_duration_since(Instant::now()),
+                None => IDLE,
+            };
+            match jobs.recv_timeout(wait) {
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(job) => self.work(job),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.shared.paging_stalled.store(false, Ordering::Release);
+                }
+            }
+            let due = self
+                .dirty_since
+                .is_some_and(|since| since.elapsed() >= SYNC_AFTER);
+            if due || self.dirty_bytes >= SYNC_BYTES {
+                self.sync();
+            }
+        }
+        self.sync();
+    }
+
+    fn work(&mut self, job: Job) {
+        match job {
+            Job::PageOut(job) => self.page_out(job),
+            Job::Free(page) => self.free(page),
+            Job::Remove { queue, file, end } => {
+                // Where pages came in since, it is asked for again.
+                if self.ends.get(&file).is_none_or(|known| *known <= end) {
+                    self.remove(queue, file);
+                }
+            }
+            Job::Forget(queue) => {
+                self.open.remove(&queue);
+                self.registry.forget_gone(queue);
+                for file in self.registry.of_queue(queue) {
+                    self.remove(queue, file);
+                }
+            }
+            Job::Prepare => log::prepare_spare(&*self.files, &self.spares),
+            Job::Stop => {}
+        }
+    }
+
+    fn page_out(&mut self, job: PageOutJob) {
+        let PageOutJob {
+            queue,
+            durable,
+            first,
+            messages,
+            done,
+        } = job;
+        match self.write_page(queue, durable, first, &messages) {
+            Ok(page) => {
+                drop(messages);
+                done(Some(page));
+            }
+            Err(error) => {
+                // Not tried again before a while has passed.
+                self.shared.paging_stalled.store(true, Ordering::Release);
+                if files::is_full(&error) {
+                    tracing::warn!(%error, "no room to write messages out; they stay in memory");
+                } else {
+                    tracing::error!(%error, "cannot write messages out; they stay in memory");
+                }
+                self.open.remove(&queue);
+                done(None);
+            }
+        }
+    }
+
+    fn write_page(
+        &mut self,
+        queue: QueueId,
+        durable: bool,
+        first: Sequence,
+        messages: &[Message],
+    ) -> io::Result<Page> {
+        let open = match self.open.remove(&queue) {
+            Some(open) if open.used_bytes < self.segment_bytes => open,
+            _ => self.create(queue, durable)?,
+        };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let header = encode_page(&mut buffer, queue, open.file, first, messages);
+        let written = open.handle.write_at(&buffer, open.used_bytes);
+        let page = Page {
+            file: open.file,
+            offset: open.used_bytes,
+            bytes: buffer.len() as u32,
+        };
+        if buffer.capacity() > BUFFER_KEPT_BYTES {
+            buffer = Vec::new();
+        }
+        self.buffer = buffer;
+        written?;
+        let used_bytes = open.used_bytes + u64::from(page.bytes);
+        if durable {
+            self.written(queue, &open, used_bytes, header.places());
+        } else {
+            *self.scratch_pages.entry(open.file).or_default() += 1;
+        }
+        if self.open.len() >= OPEN_MAX {
+            // Whoever writes next begins a new file: better many small files
+            // than many open ones.
+            self.open.clear();
+        }
+        self.open.insert(queue, Open { used_bytes, ..open });
+        Ok(page)
+    }
+
+    fn written(&mut self, queue: QueueId, open: &Open, used_bytes: u64, places: SequenceRange) {
+        self.ends.insert(open.file, places.end);
+        self.dirty_since.get_or_insert_with(Instant::now);
+        self.dirty_bytes += used_bytes - open.used_bytes;
+        let dirty = self.dirty.entry(open.file).or_insert_with(|| Dirty {
+            queue,
+            handle: Arc::clone(&open.handle),
+            used_bytes,
+            places: Vec::new(),
+        });
+        dirty.used_bytes = used_bytes;
+        dirty.places.push(places);
+        self.shared.segment_event(SegmentEvent::Written {
+            queue,
+            file: open.file,
+            places,
+        });
+    }
+
+    fn create(&mut self, queue: QueueId, durable: bool) -> io::Result<Open> {
+        let file = self.next_file;
+        let name = if durable {
+            segment_name(queue, file)
+        } else {
+            scratch_name(queue, file)
+        };
+        let handle = self.files.create(&name)?;
+        self.next_file += 1;
+        self.registry
+            .add(queue, file, !durable, Some(Arc::clone(&handle)));
+        if let Err(error) = handle.write_at(&segment_header(queue, file), 0) {
+            // Leaves nothing behind that could not be written to.
+            let _ = self.registry.remove(file);
+            return Err(error);
+        }
+        self.names_dirty |= durable;
+        Ok(Open {
+            file,
+            handle,
+            used_bytes: SEGMENT_HEADER_BYTES as u64,
+        })
+    }
+
+    /// Makes all pages durable that are not, and tells the log.
+    fn sync(&mut self) {
+        self.dirty_since = None;
+        self.dirty_bytes = 0;
+        if self.dirty.is_empty() {
+            return;
+        }
+        let dirty = std::mem::take(&mut self.dirty);
+        let synced = dirty
+            .values()
+            .try_for_each(|dirty| dirty.handle.sync())
+            .and_then(|()| {
+                if std::mem::take(&mut self.names_dirty) {
+                    self.files.sync_names()?;
+                }
+                Ok(())
+            });
+        if let Err(error) = synced {
+            // What is in the segments is nobody's guess now, and the log may
+            // not be shortened any more.
+            self.shared.fail(&format!("cannot sync a segment: {error}"));
+            return;
+        }
+        for (file, dirty) in dirty {
+            self.shared.segment_event(SegmentEvent::Synced {
+                queue: dirty.queue,
+                file,
+                durable_bytes: dirty.used_bytes,
+                places: dirty.places,
+            });
+        }
+    }
+
+    fn free(&mut self, page: Page) {
+        let Some(pages) = self.scratch_pages.get_mut(&page.file) else {
+            return;
+        };
+        *pages -= 1;
+        if *pages > 0 {
+            return;
+        }
+        self.scratch_pages.remove(&page.file);
+        self.open.retain(|_, open| open.file != page.file);
+        self.remove_file(page.file);
+    }
+
+    fn remove(&mut self, queue: QueueId, file: u64) {
+        self.scratch_pages.remove(&file);
+        self.ends.remove(&file);
+        self.dirty.remove(&file);
+        self.open.retain(|_, open| open.file != file);
+        if self.remove_file(file) {
+            self.shared
+                .segment_event(SegmentEvent::Removed { queue, file });
+        }
+    }
+
+    fn remove_file(&self, file: u64) -> bool {
+        self.registry.remove(file).unwrap_or_else(|error| {
+            tracing::error!(file, %error, "cannot remove a segment");
+            false
+        })
+    }
+}
+
+impl fmt::Debug for PageOutJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageOutJob")
+            .field("queue", &self.queue)
+            .field("first", &self.first)
+            .field("messages", &self.messages.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long pages may wait until they are durable.
+const SYNC_AFTER: Duration = Duration::from_millis(500);
+/// Octets that may wait for it.
+const SYNC_BYTES: u64 = 32 * 1024 * 1024;
+/// How long a failure to write keeps pages in memory.
+const IDLE: Duration = Duration::from_secs(1);
+/// Files that are appended to at the same time.
+const OPEN_MAX: usize = 256;
+/// Capacity up to which the buffer's memory is kept.
+const BUFFER_KEPT_BYTES: usize = 4 * 1024 * 1024;

@@ -1,0 +1,291 @@
+//! What submitters, the log's thread and the pager share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::model::{Message, Progress, QueueId, SequenceRange, Ticket, TicketRange};
+
+use super::log::{HEADER_BYTES, RecordKind, Returned, Run, Settled, put_messages};
+use super::octets;
+use super::segment::SegmentEvent;
+
+/// The store's shared state.
+pub(super) struct Shared {
+    pending: Mutex<Pending>,
+    /// Wakes the log's thread.
+    work: Condvar,
+    /// All up to here is decided.
+    decided: AtomicU64,
+    failed: Mutex<Arc<[TicketRange]>>,
+    /// Why the store is dead, once it is.
+    failure: OnceLock<String>,
+    /// Octets that wait for the log's thread.
+    pending_bytes: AtomicU64,
+    /// Writing pages has just failed.
+    pub(super) paging_stalled: AtomicBool,
+    events: Mutex<Vec<SegmentEvent>>,
+    observer: Observer,
+}
+
+/// Called when the log has come further or has failed.
+pub type Observer = Box<dyn Fn() + Send + Sync>;
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Whole records but for their headers, which the log's thread fills in.
+    pub(super) buffer: Vec<u8>,
+    pub(super) records: Vec<Record>,
+    /// The places that the records' messages went to.
+    pub(super) runs: Vec<(QueueId, SequenceRange)>,
+    pub(super) settled: Vec<Settled>,
+    pub(super) returned: Vec<Returned>,
+    /// When the oldest settlement came that waits.
+    pub(super) settled_since: Option<Instant>,
+    pub(super) controls: Vec<Control>,
+    last_ticket: u64,
+    /// Whether the log's thread waits to be woken.
+    idle: bool,
+    stop: Option<Stop>,
+}
+
+/// A record in the buffer.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) ticket: Ticket,
+    /// Where in the buffer it begins.
+    pub(super) start: usize,
+    pub(super) payload_bytes: u32,
+    pub(super) payload_crc: u32,
+    pub(super) kind: RecordKind,
+    /// How many of the runs are its own.
+    pub(super) runs: usize,
+    /// Settlements that are part of it.
+    pub(super) settled: Vec<Settled>,
+}
+
+/// Queues that come and go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Control {
+    Register(QueueId),
+    Forget(QueueId),
+}
+
+/// How the log's thread ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stop {
+    /// All is written down, and that the stop was clean.
+    Clean,
+    /// What waits is dropped, as if the process had been killed.
+    #[cfg(test)]
+    Abrupt,
+}
+
+impl Shared {
+    pub(super) fn new(observer: Observer) -> Arc<Self> {
+        Arc::new(Self {
+            pending: Mutex::default(),
+            work: Condvar::new(),
+            decided: AtomicU64::new(0),
+            failed: Mutex::default(),
+            failure: OnceLock::new(),
+            pending_bytes: AtomicU64::new(0),
+            paging_stalled: AtomicBool::new(false),
+            events: Mutex::default(),
+            observer,
+        })
+    }
+
+    /// Appends a messages record.
+    pub(super) fn append(&self, settled: &[Settled], runs: &[Run], messages: &[Message]) -> Ticket {
+        let mut pending = self.pending.lock();
+        pending.last_ticket += 1;
+        let ticket = Ticket(pending.last_ticket);
+        let start = pending.buffer.len();
+        pending.buffer.resize(start + HEADER_BYTES, 0);
+        put_messages(&mut pending.buffer, settled, runs, messages.iter());
+        let payload = pending.buffer.get(start + HEADER_BYTES..);
+        let payload = payload.unwrap_or_default();
+        let record = Record {
+            ticket,
+            start,
+            payload_bytes: payload.len() as u32,
+            payload_crc: crc32c::crc32c(payload),
+            kind: RecordKind::Messages,
+            runs: runs.len(),
+            settled: settled.to_vec(),
+        };
+        octets::pad(&mut pending.buffer);
+        pending.records.push(record);
+        let places = |run: &Run| (run.queue, SequenceRange::new(run.first, run.count.into()));
+        pending.runs.extend(runs.iter().map(places));
+        let waiting = pending.buffer.len() as u64;
+        self.pending_bytes.store(waiting, Ordering::Release);
+        self.wake(&mut pending);
+        ticket
+    }
+
+    /// Adds settlements, which are written within a few milliseconds.
+    pub(super) fn settle(&self, settled: &[Settled], returned: &[Returned]) {
+        let mut pending = self.pending.lock();
+        for one in settled {
+            match pending.settled.last_mut() {
+                Some(last) if last.queue == one.queue && last.range.end == one.range.first => {
+                    last.range.end = one.range.end;
+                }
+                _ => pending.settled.push(*one),
+            }
+        }
+        pending.returned.extend_from_slice(returned);
+        if pending.settled_since.is_none() {
+            pending.settled_since = Some(Instant::now());
+            self.wake(&mut pending);
+        }
+    }
+
+    pub(super) fn control(&self, control: Control) {
+        self.pending.lock().controls.push(control);
+    }
+
+    pub(super) fn stop(&self, stop: Stop) {
+        let mut pending = self.pending.lock();
+        pending.stop = Some(stop);
+        self.wake(&mut pending);
+    }
+
+    fn wake(&self, pending: &mut Pending) {
+        if std::mem::take(&mut pending.idle) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Waits for work until `deadline` and takes it all into `taken`, which
+    /// must be empty; settlements alone are left to gather until they are due.
+    /// How to stop, once nothing is left.
+    pub(super) fn take(&self, taken: &mut Pending, deadline: Instant) -> Option<Stop> {
+        let mut pending = self.pending.lock();
+        loop {
+            let now = Instant::now();
+            let due = pending.settled_since.map(|since| since + SETTLE_WITHIN);
+            let ready = !pending.records.is_empty()
+                || due.is_some_and(|due| due <= now)
+                || pending.stop.is_some()
+                || now >= deadline;
+            if ready {
+                break;
+            }
+            let until = due.map_or(deadline, |due| due.min(deadline));
+            pending.idle = true;
+            self.work.wait_until(&mut pending, until);
+            pending.idle = false;
+        }
+        let last_ticket = pending.last_ticket;
+        std::mem::swap(&mut *pending, taken);
+        pending.last_ticket = last_ticket;
+        pending.stop = taken.stop;
+        self.pending_bytes.store(0, Ordering::Release);
+        taken.stop
+    }
+
+    /// Gives settlements back that could not be written for want of room.
+    pub(super) fn put_back(&self, settled: &mut Vec<Settled>, returned: &mut Vec<Returned>) {
+        let mut pending = self.pending.lock();
+        // Before those that came since, which may speak of the same places.
+        settled.append(&mut pending.settled);
+        returned.append(&mut pending.returned);
+        pending.settled = std::mem::take(settled);
+        pending.returned = std::mem::take(returned);
+        pending.settled_since = Some(Instant::now());
+    }
+
+    /// How far the log is.
+    pub(super) fn progress(&self) -> Progress {
+        // The failed ones are shown before the position, so they are read after.
+        let durable = Ticket(self.decided.load(Ordering::Acquire));
+        Progress {
+            durable,
+            failed: Arc::clone(&self.failed.lock()),
+            stopped: self.failure.get().is_some(),
+        }
+    }
+
+    /// All up to here is decided; `failed` of it could not be written.
+    pub(super) fn decide(&self, up_to: Ticket, failed: &[Ticket]) {
+        if !failed.is_empty() {
+            let mut all = self.failed.lock();
+            let mut ranges = all.to_vec();
+            for ticket in failed {
+                match ranges.last_mut() {
+                    Some(last) if last.last.0 + 1 == ticket.0 => last.last = *ticket,
+                    _ => ranges.push(TicketRange {
+                        first: *ticket,
+                        last: *ticket,
+                    }),
+                }
+            }
+            *all = ranges.into();
+        }
+        self.decided.store(up_to.0, Ordering::Release);
+        (self.observer)();
+    }
+
+    /// The store is dead from here on.
+    pub(super) fn fail(&self, cause: &str) {
+        if self.failure.set(cause.to_owned()).is_ok() {
+            tracing::error!(cause, "the store has failed: nothing is confirmed any more");
+        }
+        (self.observer)();
+    }
+
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    pub(super) fn pending_bytes(&self) -> u64 {
+        self.pending_bytes.load(Ordering::Acquire)
+    }
+
+    pub(super) fn segment_event(&self, event: SegmentEvent) {
+        self.events.lock().push(event);
+    }
+
+    pub(super) fn segment_events(&self) -> Vec<SegmentEvent> {
+        std::mem::take(&mut *self.events.lock())
+    }
+}
+
+impl Pending {
+    /// Empties it, with its memory where that is of a common size.
+    pub(super) fn reset(&mut self) {
+        self.buffer.clear();
+        if self.buffer.capacity() > BUFFER_KEPT_BYTES {
+            self.buffer = Vec::new();
+        }
+        self.records.clear();
+        self.runs.clear();
+        self.settled.clear();
+        self.returned.clear();
+        self.controls.clear();
+        self.settled_since = None;
+        self.idle = false;
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("decided", &self.decided)
+            .field("failure", &self.failure)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long a settlement may wait to be written with others.
+const SETTLE_WITHIN: std::time::Duration = std::time::Duration::from_millis(20);
+/// Capacity up to which a buffer's memory is kept.
+const BUFFER_KEPT_BYTES: usize = 4 * 1024 * 1024;

@@ -1,0 +1,106 @@
+//! The store as its users see it: what was confirmed is there again.
+
+use std::sync::Arc;
+
+use crate::model::{Message, QueueId, Sequence, SequenceRange, Ticket};
+
+use super::{Disk, Opened, RecoveredContent, Run, Settled, Store, StoreSettings};
+
+const QUEUE: QueueId = QueueId(3);
+
+fn open(directory: &std::path::Path) -> Opened {
+    let files = Disk::open(directory).expect("the directory is ours");
+    let settings = StoreSettings::default();
+    Store::open(Arc::new(files), &settings, &[QUEUE], Box::new(|| {})).expect("it opens")
+}
+
+fn message(number: u64) -> Message {
+    let body = format!("message {number}");
+    let mut builder = crate::model::BlockBuilder::default();
+    builder.push(
+        b"\0\x05queue",
+        b"header",
+        crate::model::Body::Slice(body.as_bytes()),
+        true,
+    );
+    Message::new(Arc::new(builder.finish()), 0)
+}
+
+fn append(store: &Store, first: u64, count: u32) -> Ticket {
+    let messages: Vec<Message> = (first..first + u64::from(count)).map(message).collect();
+    let run = Run {
+        queue: QUEUE,
+        first: Sequence(first),
+        message: 0,
+        count,
+    };
+    store.append(&[], &[run], &messages)
+}
+
+fn settle(store: &Store, first: u64, count: u64) {
+    let range = SequenceRange::new(Sequence(first), count);
+    store.settle(
+        &[Settled {
+            queue: QUEUE,
+            range,
+        }],
+        &[],
+    );
+}
+
+fn wait(store: &Store, ticket: Ticket) {
+    while store.progress().durable < ticket {
+        std::thread::yield_now();
+    }
+}
+
+/// The places that are there, with their messages' bodies checked.
+fn places(opened: &Opened) -> Vec<u64> {
+    let mut places = Vec::new();
+    for run in opened.queues.iter().flat_map(|queue| &queue.runs) {
+        let messages = match &run.content {
+            RecoveredContent::Resident(messages) => messages.clone(),
+            RecoveredContent::Paged(page) => {
+                let content = opened.store.read_page(*page);
+                let count = content.messages.len() as u64;
+                let consecutive = || (run.first.0..run.first.0 + count).map(Sequence).collect();
+                let places = content.places.unwrap_or_else(consecutive);
+                places.into_iter().zip(content.messages).collect()
+            }
+        };
+        for (place, found) in messages {
+            assert_eq!(found.body_bytes(), message(place.0).body_bytes());
+            places.push(place.0);
+        }
+    }
+    places
+}
+
+#[test]
+fn what_was_appended_and_not_settled_is_there_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let opened = open(directory.path());
+    assert!(opened.report.clean && opened.queues[0].runs.is_empty());
+    opened.store.register(QUEUE);
+    let ticket = append(&opened.store, 0, 10);
+    wait(&opened.store, ticket);
+    settle(&opened.store, 2, 3);
+    let ticket = append(&opened.store, 10, 1);
+    wait(&opened.store, ticket);
+    opened.store.close();
+    drop(opened);
+    for clean in [true, false, true] {
+        let opened = open(directory.path());
+        assert_eq!(opened.report.clean, clean);
+        assert_eq!(places(&opened), [0, 1, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(opened.queues[0].next, Sequence(11));
+        let flagged = opened.queues[0].redelivered_below;
+        assert_eq!(flagged, Sequence(if clean { 0 } else { 11 }));
+        if clean {
+            opened.store.abandon();
+        } else {
+            opened.store.close();
+            break;
+        }
+    }
+}
