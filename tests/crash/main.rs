@@ -1,0 +1,4 @@
+//! The store's promises, tried by taking the broker away. Cutting the power
+//! takes root; see `disk.rs`.
+
+mod disk;
