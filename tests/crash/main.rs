@@ -7,6 +7,9 @@
 //! are, and `LEVERET_CRASH_KEEP` names a directory for a copy of what the last
 //! restart began with. Cutting the power takes root; see `disk.rs`.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod body;
 mod cycles;
 mod definitions;
@@ -16,5 +19,6 @@ mod ledger;
 mod load;
 mod process;
 mod random;
+mod restart;
 mod site;
 mod wire;

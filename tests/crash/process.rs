@@ -7,6 +7,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::support::client::Client;
+use crate::support::handshake::Login;
+
 /// How long a broker may take to listen: recovery is promised within 1 s and
 /// 1 s per GB of log, and the machine may be busy.
 pub const START_LIMIT: Duration = Duration::from_secs(20);
@@ -78,9 +81,22 @@ impl Broker {
         })
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its log.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// A client that logged in as guest, with channel 1 open.
+    #[track_caller]
+    pub fn client(&self) -> Client {
+        let mut client = Client::connect_at(self.address(), &Login::default());
+        client.open_channel(1);
+        client
     }
 
     /// SIGKILL; the moment before it was sent, and the exit status if the
@@ -154,6 +170,20 @@ impl Log {
             }
             lines = grown.wait_timeout(lines, left).expect("no panic").0;
         }
+    }
+
+    /// All of it, once the process has ended.
+    #[track_caller]
+    pub fn whole(&self) -> String {
+        let (mutex, grown) = &*self.0;
+        let deadline = Instant::now() + STOP_LIMIT;
+        let mut lines = mutex.lock().expect("no panic");
+        while !lines.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "the log does not end");
+            lines = grown.wait_timeout(lines, left).expect("no panic").0;
+        }
+        lines.lines.join("\n")
     }
 
     /// Its last lines, without refusals that the checks ask for.
