@@ -6,8 +6,10 @@ use leveret_protocol::method::*;
 use leveret_protocol::{Method, Properties};
 use tempfile::TempDir;
 
+use super::disk::Disk;
 use super::ledger::ACK_SURVIVES_AFTER;
 use super::process::Broker;
+use super::wire::{Event, Gone, Wire};
 use crate::support::actions::Delivery;
 use crate::support::client::Client;
 use crate::support::matched;
@@ -452,4 +454,38 @@ fn a_directory_in_use_is_refused() {
     holder.kill();
     Broker::listening(&data_dir).stop();
     Broker::listening(&data_dir).stop();
+}
+
+/// RELIABILITY.md, bug museum 21: a failed sync is no success, not even when
+/// tried again.
+#[test]
+fn a_failed_disk_confirms_nothing_and_ends_the_broker() {
+    let Some(mut disk) = Disk::new() else {
+        return;
+    };
+    let data_dir = disk.path().join("data");
+    let mut broker = Broker::listening(&data_dir);
+    let mut client = broker.client();
+    declare(&mut client, "queue");
+    publish(&mut client, "", "queue", true, &["before"]);
+    client.drop_socket();
+    let mut wire = Wire::open(broker.address()).expect("a connection");
+    wire.ok(&ConfirmSelect::default()).expect("confirms");
+    disk.cut();
+    wire.put_publish("", "queue", true, b"after");
+    // A nack may come before the end, a confirm must not.
+    let gone = loop {
+        match wire.await_next() {
+            Ok(Event::Confirm { acked: false, .. }) => {}
+            Ok(other) => panic!("{other:?} from a broker whose disk has failed"),
+            Err(gone) => break gone,
+        }
+    };
+    assert!(!matches!(gone, Gone::Silent(_)), "{gone}");
+    let status = broker.await_exit();
+    assert_ne!(status.code(), Some(0), "{}", broker.log().tail());
+    disk.power_up();
+    let broker = Broker::listening(&data_dir);
+    assert_eq!(texts(&mut broker.client(), "queue"), ["before"]);
+    broker.stop();
 }

@@ -75,12 +75,19 @@ impl Site {
     /// Ends a broker, as of that moment. What it says after the disk has failed
     /// must still be true.
     pub fn crash(&mut self, broker: Broker, crash: Crash) -> Instant {
+        let log = broker.log().clone();
+        let kill = |broker: Broker| {
+            let (at, ended) = broker.kill();
+            let log = log.tail();
+            assert!(ended.is_none(), "it ended by itself: {ended:?}\n{log}");
+            at
+        };
         let Self::Disk(disk) = self else {
-            return broker.kill().0;
+            return kill(broker);
         };
         let at = match crash {
             Crash::Kill => {
-                let (at, _) = broker.kill();
+                let at = kill(broker);
                 disk.cut();
                 at
             }
@@ -88,7 +95,6 @@ impl Site {
                 let at = Instant::now();
                 disk.cut();
                 std::thread::sleep(later);
-                let log = broker.log().clone();
                 let (_, ended) = broker.kill();
                 assert!(
                     ended.is_none_or(|status| status.code() != Some(0)),
