@@ -346,7 +346,7 @@ impl Run {
     }
 
     fn get(&mut self, no_ack: bool) {
-        let got = self.queue.get(no_ack, NOW);
+        let got = self.queue.get(no_ack, NOW).message();
         let Some(oldest) = self.oldest_ready() else {
             assert!(got.is_none(), "got a message that is not there");
             return;
@@ -504,6 +504,7 @@ impl Run {
                 enqueued: self.published,
                 settled: self.settled,
                 purged: self.purged,
+                lost: 0,
             }
         );
         for (channel, Channel { credit, .. }) in self.channels.iter().enumerate() {
