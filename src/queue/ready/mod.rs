@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use self::ahead::{Ahead, Arrived, PagedRun};
 use self::before::DeliveredBefore;
-use self::run::Run;
+use self::run::{Run, Size};
 use self::tail::{Tail, Written};
 use super::paging::Limits;
 use super::{Journal, Loaded, PageIn, PageOut, Restored, RestoredContent};
@@ -92,6 +92,8 @@ impl Ready {
             .filter(|run| is_paged(&run.content))
             .count();
         for run in restored.runs {
+            let end = SequenceRange::new(run.first, run.count).end;
+            ready.next = ready.next.max(end);
             match run.content {
                 RestoredContent::Paged(page) => {
                     paged_left -= 1;
@@ -138,22 +140,16 @@ impl Ready {
     /// Appends the messages in order and leaves the vec empty; the place of the
     /// first.
     pub(super) fn append(&mut self, messages: &mut Vec<Message>) -> Sequence {
-        let (mut stored, mut memory) = (0, 0);
-        for message in messages.iter() {
-            stored += message.stored_bytes() as u64;
-            memory += message.memory_bytes() as u64;
-        }
+        let size = Size::of(messages);
         let first = self.next;
         self.next.0 += messages.len() as u64;
-        self.bytes += stored;
-        let short = self.front.memory_bytes() + memory <= self.limits.head_bytes;
+        self.bytes += size.stored_bytes;
+        let short = self.front.memory_bytes() + size.memory_bytes <= self.limits.head_bytes;
         if short && self.tail.is_empty() && self.ahead.is_empty() {
-            self.front.append(first, messages, memory);
+            self.front.append(first, messages, size.memory_bytes);
         } else {
-            let places = (first.0..).map(Sequence);
-            for (place, message) in places.zip(messages.drain(..)) {
-                self.tail.push(place, message, self.limits.run_bytes);
-            }
+            self.tail
+                .append(first, messages, size, self.limits.run_bytes);
         }
         first
     }
@@ -350,6 +346,7 @@ impl Ready {
     fn put_behind(&mut self, messages: Vec<(Sequence, Message)>, pages_behind: bool) {
         let mut run = Run::default();
         for (place, message) in messages {
+            self.next = self.next.max(Sequence(place.0.saturating_add(1)));
             self.bytes += message.stored_bytes() as u64;
             if pages_behind {
                 run.push(place, message);

@@ -19,6 +19,29 @@ pub(super) struct Run {
     memory_bytes: u64,
 }
 
+/// What messages come to, in octets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// As stored.
+    pub(super) stored_bytes: u64,
+    /// In memory.
+    pub(super) memory_bytes: u64,
+}
+
+impl Size {
+    pub(super) fn of(messages: &[Message]) -> Self {
+        let mut size = Self {
+            stored_bytes: 0,
+            memory_bytes: 0,
+        };
+        for message in messages {
+            size.stored_bytes += message.stored_bytes() as u64;
+            size.memory_bytes += message.memory_bytes() as u64;
+        }
+        size
+    }
+}
+
 impl Run {
     pub(super) fn len(&self) -> u64 {
         self.messages.len() as u64

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use super::ahead::PagedRun;
-use super::run::Run;
+use super::run::{Run, Size};
 use crate::model::{Message, Page, Sequence};
 use crate::queue::PageOut;
 
@@ -63,11 +63,33 @@ impl Tail {
         self.runs.front().map(|run| run.run.first())
     }
 
-    /// Appends a message; runs are closed at `run_bytes`.
+    /// Appends consecutive messages, leaving the vec empty; `size` is what they
+    /// come to. Runs are closed at `run_bytes`.
+    pub(super) fn append(
+        &mut self,
+        place: Sequence,
+        messages: &mut Vec<Message>,
+        size: Size,
+        run_bytes: u64,
+    ) {
+        if let Some(open) = self.runs.back_mut()
+            && !open.writing
+            && open.run.memory_bytes() + size.memory_bytes <= run_bytes
+        {
+            self.count += messages.len() as u64;
+            self.memory_bytes += size.memory_bytes;
+            open.stored_bytes += size.stored_bytes;
+            open.run.append(place, messages, size.memory_bytes);
+            return;
+        }
+        let places = (place.0..).map(Sequence);
+        for (place, message) in places.zip(messages.drain(..)) {
+            self.push(place, message, run_bytes);
+        }
+    }
+
+    /// Appends a message, with or without a gap before it.
     pub(super) fn push(&mut self, place: Sequence, message: Message, run_bytes: u64) {
-        let memory_bytes = message.memory_bytes() as u64;
-        self.count += 1;
-        self.memory_bytes += memory_bytes;
         if self
             .runs
             .back()
@@ -76,6 +98,8 @@ impl Tail {
             self.runs.push_back(TailRun::default());
         }
         if let Some(open) = self.runs.back_mut() {
+            self.count += 1;
+            self.memory_bytes += message.memory_bytes() as u64;
             open.stored_bytes += message.stored_bytes() as u64;
             open.run.push(place, message);
         }
