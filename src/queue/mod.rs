@@ -32,6 +32,8 @@ mod unsettled;
 #[cfg(test)]
 mod model_test;
 #[cfg(test)]
+mod paging_tests;
+#[cfg(test)]
 mod tests;
 
 pub use classic::Queue;

@@ -144,7 +144,9 @@ impl Ready {
         let first = self.next;
         self.next.0 += messages.len() as u64;
         self.bytes += size.stored_bytes;
-        let short = self.front.memory_bytes() + size.memory_bytes <= self.limits.head_bytes;
+        // What would make runs of its own is divided in the tail.
+        let short = self.front.memory_bytes() < self.limits.head_bytes
+            && size.memory_bytes <= self.limits.run_bytes;
         if short && self.tail.is_empty() && self.ahead.is_empty() {
             self.front.append(first, messages, size.memory_bytes);
         } else {
