@@ -100,7 +100,7 @@ fn queue(criterion: &mut Criterion) {
         run.iter(|| {
             bench.publish();
             for _ in 0..BATCH {
-                let got = bench.queue.get(false, NOW);
+                let got = bench.queue.get(false, NOW).message();
                 bench.slots.extend(got.and_then(|got| got.unsettled));
             }
             let requeue = Outcome::Requeue { redelivered: true };

@@ -205,7 +205,9 @@ impl QueueHost {
         if state.deleted {
             None
         } else {
-            state.queue.get(no_ack, now)
+            let got = state.queue.get(no_ack, now).message();
+            state.queue.journal().clear();
+            got
         }
     }
 
@@ -230,7 +232,9 @@ impl QueueHost {
         if state.deleted {
             0
         } else {
-            state.queue.purge()
+            let count = state.queue.purge();
+            state.queue.journal().clear();
+            count
         }
     }
 
@@ -337,6 +341,7 @@ impl QueueHost {
                 break;
             }
         }
+        queue.journal().clear();
     }
 }
 

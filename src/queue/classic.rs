@@ -2,17 +2,18 @@
 //!
 //! Implements AMQP 0-9-1 `basic.*` as RabbitMQ's classic queues do: FIFO, round
 //! robin among consumers with credit, higher `x-priority` first, requeue to the
-//! original position. Invariant: what was enqueued is ready, unsettled, settled
-//! or purged, and exactly one of them.
+//! original position. Invariant: what was enqueued is ready, unsettled, settled,
+//! purged or lost, and exactly one of them.
 
 use super::consumers::{Consumers, Taker};
+use super::paging::Limits;
 use super::ready::{Queued, Ready};
 use super::unsettled::{Held, Unsettled};
 use super::{
-    Cancelled, ConsumeRefused, ConsumerSlot, ConsumerSpec, Counts, Delivery, Got, Outcome,
-    UnsettledSlot,
+    Cancelled, ConsumeRefused, ConsumerSlot, ConsumerSpec, Counts, Delivery, Get, Got, Journal,
+    Loaded, Outcome, PageIn, PageOut, Restored, UnsettledSlot,
 };
-use crate::model::{Message, Now, QueueSettings};
+use crate::model::{Message, Now, Page, QueueSettings, Sequence};
 
 /// A classic queue.
 #[derive(Debug)]
@@ -21,23 +22,39 @@ pub struct Queue {
     ready: Ready,
     unsettled: Unsettled,
     consumers: Consumers,
+    journal: Journal,
     enqueued: u64,
     settled: u64,
     purged: u64,
+    lost: u64,
 }
 
 impl Queue {
     /// An empty queue.
     #[must_use]
     pub fn new(settings: QueueSettings) -> Self {
+        Self::restore(settings, Restored::default())
+    }
+
+    /// A queue as the store kept it: all its messages are ready.
+    #[must_use]
+    pub fn restore(settings: QueueSettings, restored: Restored) -> Self {
+        Self::with_limits(settings, restored, Limits::default())
+    }
+
+    pub(super) fn with_limits(settings: QueueSettings, restored: Restored, limits: Limits) -> Self {
+        let mut journal = Journal::new(settings.durable);
+        let ready = Ready::restore(restored, limits, &mut journal);
         Self {
             settings,
-            ready: Ready::default(),
+            enqueued: ready.len(),
+            ready,
             unsettled: Unsettled::default(),
             consumers: Consumers::default(),
-            enqueued: 0,
+            journal,
             settled: 0,
             purged: 0,
+            lost: 0,
         }
     }
 
@@ -51,22 +68,24 @@ impl Queue {
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
-            ready: self.ready.len() as u64,
+            ready: self.ready.len(),
             ready_bytes: self.ready.bytes(),
             unsettled: self.unsettled.len() as u64,
             consumers: self.consumers.len(),
             enqueued: self.enqueued,
             settled: self.settled,
             purged: self.purged,
+            lost: self.lost,
         }
     }
 
     /// Appends the messages in order and leaves the vec empty, with its
-    /// capacity, for reuse.
-    pub fn publish(&mut self, messages: &mut Vec<Message>, _now: Now) {
+    /// capacity, for reuse. The place of the first one; the others follow.
+    pub fn publish(&mut self, messages: &mut Vec<Message>, _now: Now) -> Sequence {
         self.enqueued += messages.len() as u64;
-        self.ready.append(messages);
+        let first = self.ready.append(messages);
         self.check();
+        first
     }
 
     /// Adds a consumer.
@@ -101,20 +120,22 @@ impl Queue {
     }
 
     /// Takes the oldest ready message without being a consumer (`basic.get`).
-    pub fn get(&mut self, no_ack: bool, _now: Now) -> Option<Got> {
+    pub fn get(&mut self, no_ack: bool, _now: Now) -> Get {
         if !no_ack && self.unsettled.is_full() {
-            return None;
+            return Get::Empty;
         }
-        let queued = self.ready.pop()?;
+        let Some(queued) = self.ready.pop() else {
+            return self.ready.missing().map_or(Get::Empty, Get::Missing);
+        };
         self.ready.shrink();
         let redelivered = queued.redelivered();
         let (unsettled, message) = self.hand_out(queued, no_ack, None);
         self.check();
-        Some(Got {
+        Get::Message(Got {
             message,
             unsettled,
             redelivered,
-            ready_left: self.ready.len() as u64,
+            ready_left: self.ready.len(),
         })
     }
 
@@ -128,7 +149,10 @@ impl Queue {
                 continue;
             };
             match outcome {
-                Outcome::Ack | Outcome::Discard => self.settled += 1,
+                Outcome::Ack | Outcome::Discard => {
+                    self.settled += 1;
+                    self.journal.settle(queued.sequence);
+                }
                 Outcome::Requeue { redelivered } => self.requeue(queued, redelivered),
             }
             let Some(consumer) = consumer else {
@@ -149,7 +173,8 @@ impl Queue {
 
     /// Hands out messages to consumers with credit that are not parked, until
     /// there is none of either or the messages come to `budget_bytes`, but at
-    /// least one; appends them to `deliveries`. Whether more could go.
+    /// least one; appends them to `deliveries`. Whether more could go: messages
+    /// that have to be read first cannot.
     pub fn deliver(
         &mut self,
         budget_bytes: usize,
@@ -158,7 +183,7 @@ impl Queue {
     ) -> bool {
         let mut bytes = 0;
         let mut first = true;
-        while !self.ready.is_empty() && (first || bytes < budget_bytes) {
+        while (first || bytes < budget_bytes) && self.ready.at_hand() {
             if self.unsettled.is_full() {
                 return false;
             }
@@ -181,16 +206,70 @@ impl Queue {
         }
         self.ready.shrink();
         self.check();
-        !self.ready.is_empty() && self.consumers.any_able()
+        self.ready.at_hand() && self.consumers.any_able()
     }
 
-    /// Drops the ready messages; how many there were.
+    /// Drops the ready messages, also those that are not in memory; how many
+    /// there were.
     pub fn purge(&mut self) -> u64 {
-        let count = self.ready.clear() as u64;
+        let count = self.ready.clear(&mut self.journal);
         self.ready.shrink();
         self.purged += count;
         self.check();
         count
+    }
+
+    /// What the store has to know; the host drains it after each command.
+    pub fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    /// Octets of memory of the ready messages that are in memory, about.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.ready.resident_bytes()
+    }
+
+    /// The oldest run that can leave memory and is not being written yet; what
+    /// is delivered next stays. The run that still takes messages is closed for
+    /// it only if `partial`. Several may be out at a time.
+    pub fn page_out(&mut self, partial: bool) -> Option<PageOut> {
+        self.ready.page_out(partial)
+    }
+
+    /// The run that begins with `first` was written to that page; `None` if it
+    /// could not be: it stays and may be asked for again. Whether the page is
+    /// kept. Otherwise its messages stay in memory, or are gone, and the caller
+    /// frees it.
+    ///
+    /// Runs leave in their order: the page of one is refused while an older one
+    /// is in memory.
+    pub fn paged_out(&mut self, first: Sequence, page: Option<Page>) -> bool {
+        self.ready.paged_out(first, page)
+    }
+
+    /// The next run to read, while less is at hand than consumers may soon
+    /// need; asked in a loop after each command that takes messages.
+    #[inline]
+    pub fn page_wanted(&mut self) -> Option<PageIn> {
+        self.ready.page_wanted()
+    }
+
+    /// The run without which no message can be taken, though some are ready. It
+    /// may be on its way already ([`Queue::page_wanted`]); to read it twice does
+    /// no harm.
+    #[must_use]
+    pub fn head_missing(&self) -> Option<PageIn> {
+        self.ready.missing()
+    }
+
+    /// The run that begins with `first` was read, as far as it could be; the
+    /// rest of it is lost. Its page is freed by the [`Journal`]. A run that was
+    /// purged or read meanwhile is ignored.
+    pub fn paged_in(&mut self, first: Sequence, loaded: Loaded) {
+        let lost = self.ready.paged_in(first, loaded, &mut self.journal);
+        self.lost += lost.unwrap_or(0);
+        self.check();
     }
 
     /// The consumers, parked ones included.
@@ -198,7 +277,8 @@ impl Queue {
         self.consumers.iter()
     }
 
-    #[inline]
+    // Whether it is inlined otherwise hangs on code elsewhere, for 6 %.
+    #[inline(always)]
     fn hand_out(
         &mut self,
         queued: Queued,
@@ -207,6 +287,7 @@ impl Queue {
     ) -> (Option<UnsettledSlot>, Message) {
         if no_ack {
             self.settled += 1;
+            self.journal.settle(queued.sequence);
             return (None, queued.message);
         }
         let message = Message::clone(&queued.message);
@@ -217,6 +298,7 @@ impl Queue {
     fn requeue(&mut self, mut queued: Queued, redelivered: bool) {
         if redelivered {
             queued.deliveries = queued.deliveries.saturating_add(1);
+            self.journal.give_back(queued.sequence, queued.deliveries);
         }
         self.ready.put_back(queued);
     }
@@ -235,8 +317,8 @@ impl Queue {
 
     fn check(&self) {
         debug_assert_eq!(
-            self.ready.len() as u64 + self.unsettled.len() as u64,
-            self.enqueued - self.settled - self.purged,
+            self.ready.len() + self.unsettled.len() as u64,
+            self.enqueued - self.settled - self.purged - self.lost,
             "a message was lost or counted twice"
         );
     }

@@ -1,6 +1,6 @@
 //! What a queue is told and what it answers.
 
-use super::{ConsumerSlot, UnsettledSlot};
+use super::{ConsumerSlot, PageIn, UnsettledSlot};
 use crate::model::{ConsumerKey, Message};
 
 /// One message handed out.
@@ -16,7 +16,29 @@ pub struct Delivery {
     pub redelivered: bool,
 }
 
-/// The answer to a `basic.get` that found a message.
+/// The answer to a `basic.get`.
+#[derive(Clone, Debug)]
+pub enum Get {
+    /// The oldest message.
+    Message(Got),
+    /// There is none, or no slot is left to hold it.
+    Empty,
+    /// There are messages, but this run has to be read first.
+    Missing(PageIn),
+}
+
+impl Get {
+    /// The message, if there was one at hand.
+    #[must_use]
+    pub fn message(self) -> Option<Got> {
+        match self {
+            Self::Message(got) => Some(got),
+            Self::Empty | Self::Missing(_) => None,
+        }
+    }
+}
+
+/// What a `basic.get` found.
 #[derive(Clone, Debug)]
 pub struct Got {
     /// What.
@@ -66,7 +88,7 @@ pub struct Cancelled {
 /// How much there is of everything.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Messages waiting.
+    /// Messages waiting, in memory or not.
     pub ready: u64,
     /// Octets of those, as stored.
     pub ready_bytes: u64,
@@ -80,4 +102,6 @@ pub struct Counts {
     pub settled: u64,
     /// Messages that left by a purge.
     pub purged: u64,
+    /// Messages that could not be read back from their page.
+    pub lost: u64,
 }

@@ -14,11 +14,17 @@
 //! One file per queue type (so far [`Queue`], the classic one), built of parts
 //! that own their fields: the ready log, the unsettled messages, the consumers
 //! with their rotation and credit.
+//!
+//! A backlog need not be in memory: the queue names runs of messages to be
+//! written and pages to be read ([`PageOut`], [`PageIn`]), and notes in its
+//! [`Journal`] what a store has to know.
 
 mod classic;
 mod consumers;
 mod credit;
 mod effects;
+mod journal;
+mod paging;
 mod ready;
 mod rotation;
 mod unsettled;
@@ -26,10 +32,14 @@ mod unsettled;
 #[cfg(test)]
 mod model_test;
 #[cfg(test)]
+mod paging_tests;
+#[cfg(test)]
 mod tests;
 
 pub use classic::Queue;
 pub use consumers::{ConsumerSlot, ConsumerSpec};
 pub use credit::ChannelCredit;
-pub use effects::{Cancelled, ConsumeRefused, Counts, Delivery, Got, Outcome};
+pub use effects::{Cancelled, ConsumeRefused, Counts, Delivery, Get, Got, Outcome};
+pub use journal::Journal;
+pub use paging::{Loaded, PageIn, PageOut, Restored, RestoredContent, RestoredRun};
 pub use unsettled::UnsettledSlot;

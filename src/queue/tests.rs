@@ -212,7 +212,9 @@ fn an_ack_does_not_unpark() {
 fn requeued_messages_return_to_their_place() {
     let mut bench = Bench::new();
     bench.publish(4);
-    let got: Vec<_> = (0..3).flat_map(|_| bench.queue.get(false, NOW)).collect();
+    let got: Vec<_> = (0..3)
+        .flat_map(|_| bench.queue.get(false, NOW).message())
+        .collect();
     let slot = |index: usize| got[index].unsettled.expect("got with ack");
     let requeue = Outcome::Requeue { redelivered: true };
     bench.queue.settle(&[slot(2), slot(0)], requeue, NOW);
@@ -230,14 +232,21 @@ fn what_never_reached_the_client_keeps_its_flag() {
     let mut bench = Bench::new();
     bench.publish(1);
     for (redelivered, flag) in [(false, false), (false, false), (true, false), (false, true)] {
-        let got = bench.queue.get(false, NOW).expect("it came back");
+        let got = bench.queue.get(false, NOW).message().expect("it came back");
         assert_eq!(got.redelivered, flag);
         let slot = got.unsettled.expect("got with ack");
         bench
             .queue
             .settle(&[slot], Outcome::Requeue { redelivered }, NOW);
     }
-    assert!(bench.queue.get(true, NOW).expect("still there").redelivered);
+    assert!(
+        bench
+            .queue
+            .get(true, NOW)
+            .message()
+            .expect("still there")
+            .redelivered
+    );
 }
 
 #[test]
@@ -280,7 +289,11 @@ fn auto_delete_waits_for_the_last_consumer() {
 fn purge_leaves_unsettled_messages_alone() {
     let mut bench = Bench::new();
     bench.publish(5);
-    let got = bench.queue.get(false, NOW).expect("five are there");
+    let got = bench
+        .queue
+        .get(false, NOW)
+        .message()
+        .expect("five are there");
     assert_eq!(got.ready_left, 4);
     assert_eq!(bench.queue.purge(), 4);
     let requeue = Outcome::Requeue { redelivered: true };
@@ -308,7 +321,11 @@ fn the_budget_stops_a_delivery_but_not_the_first() {
 fn a_message_settled_twice_is_requeued_once() {
     let mut bench = Bench::new();
     bench.publish(1);
-    let slot = bench.queue.get(false, NOW).and_then(|got| got.unsettled);
+    let slot = bench
+        .queue
+        .get(false, NOW)
+        .message()
+        .and_then(|got| got.unsettled);
     let slot = slot.expect("got with ack");
     let requeue = Outcome::Requeue { redelivered: true };
     bench.queue.settle(&[slot, slot], requeue, NOW);

@@ -1,7 +1,8 @@
 //! Any sequence of commands against a naive model: a list of the messages that
 //! are not gone, each with its state. The model does not know how the queue picks
 //! a consumer; it says for each delivery whether it was allowed, and after each
-//! [`Queue::deliver`] whether something was left undone.
+//! [`Queue::deliver`] whether something was left undone. Paging and restarts
+//! change nothing of what is delivered, in what order and how it is flagged.
 //!
 //! `PROPTEST_CASES` raises the number of cases.
 
@@ -10,8 +11,15 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use self::operation::{Operation, operation};
+use self::store::Store;
+use super::paging::Limits;
 use super::*;
-use crate::model::{ConnectionId, ConsumerKey, Message, Now, QueueSettings};
+use crate::model::{ConnectionId, ConsumerKey, Message, Now, QueueSettings, Sequence};
+
+mod operation;
+mod state;
+mod store;
 
 proptest! {
     #![proptest_config(ProptestConfig {
@@ -23,9 +31,16 @@ proptest! {
     #[test]
     fn the_queue_does_what_the_model_says(
         auto_delete in any::<bool>(),
-        operations in prop::collection::vec(operation(), 1..80),
+        durable in any::<bool>(),
+        (run_bytes, head_bytes, more_bytes) in (1..300_u64, 0..300_u64, 1..300_u64),
+        operations in prop::collection::vec(operation(), 1..120),
     ) {
-        let mut run = Run::new(auto_delete);
+        let settings = QueueSettings { auto_delete, durable, ..QueueSettings::default() };
+        let mut run = Run::new(settings, Limits {
+            run_bytes,
+            head_bytes,
+            read_ahead_bytes: head_bytes + more_bytes,
+        });
         for operation in operations {
             run.apply(operation);
             run.compare();
@@ -34,101 +49,20 @@ proptest! {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Operation {
-    Publish {
-        sizes: Vec<u8>,
-    },
-    Consume {
-        priority: i32,
-        prefetch: Option<u32>,
-        no_ack: bool,
-        exclusive: bool,
-        channel: Option<usize>,
-    },
-    Cancel {
-        pick: usize,
-    },
-    CancelStale {
-        slot: u32,
-    },
-    Park {
-        pick: usize,
-    },
-    Resume {
-        pick: usize,
-    },
-    ResumeStale {
-        slot: u32,
-    },
-    SetLimit {
-        channel: usize,
-        limit: u32,
-    },
-    Get {
-        no_ack: bool,
-    },
-    Settle {
-        picks: Vec<usize>,
-        outcome: Outcome,
-    },
-    SettleStale {
-        slot: u32,
-        outcome: Outcome,
-    },
-    Purge,
-    Deliver {
-        budget_bytes: usize,
-    },
-}
-
-fn operation() -> impl Strategy<Value = Operation> {
-    use Operation::*;
-    let pick = || any::<prop::sample::Index>().prop_map(|index| index.index(usize::MAX));
-    prop_oneof![
-        6 => prop::collection::vec(0..40_u8, 0..6).prop_map(|sizes| Publish { sizes }),
-        3 => (
-            -1..=1_i32,
-            prop::option::weighted(0.7, 1..4_u32),
-            prop::bool::weighted(0.2),
-            prop::bool::weighted(0.05),
-            prop::option::of(0..CHANNELS),
-        ).prop_map(|(priority, prefetch, no_ack, exclusive, channel)| Consume {
-            priority, prefetch, no_ack, exclusive, channel,
-        }),
-        1 => pick().prop_map(|pick| Cancel { pick }),
-        1 => (0..12_u32).prop_map(|slot| CancelStale { slot }),
-        1 => pick().prop_map(|pick| Park { pick }),
-        2 => pick().prop_map(|pick| Resume { pick }),
-        1 => (0..12_u32).prop_map(|slot| ResumeStale { slot }),
-        1 => (0..CHANNELS, 0..5_u32).prop_map(|(channel, limit)| SetLimit { channel, limit }),
-        2 => any::<bool>().prop_map(|no_ack| Get { no_ack }),
-        6 => (prop::collection::vec(pick(), 1..5), outcome())
-            .prop_map(|(picks, outcome)| Settle { picks, outcome }),
-        1 => (0..40_u32, outcome()).prop_map(|(slot, outcome)| SettleStale { slot, outcome }),
-        1 => Just(Purge),
-        8 => prop_oneof![Just(0), 0..200_usize, Just(usize::MAX)]
-            .prop_map(|budget_bytes| Deliver { budget_bytes }),
-    ]
-}
-
-fn outcome() -> impl Strategy<Value = Outcome> {
-    prop_oneof![
-        Just(Outcome::Ack),
-        Just(Outcome::Discard),
-        any::<bool>().prop_map(|redelivered| Outcome::Requeue { redelivered }),
-    ]
-}
-
 /// The queue, the model of it, and a host that does its duties.
 struct Run {
     queue: Queue,
-    auto_delete: bool,
+    settings: QueueSettings,
+    limits: Limits,
+    store: Store,
     /// Ready and unsettled ones, by number.
     messages: Vec<Entry>,
-    published: u64,
+    /// Number of the next message, which is also its place.
+    next: u64,
+    enqueued: u64,
     settled: u64,
     purged: u64,
+    lost: u64,
     /// By slot; a cancelled one leaves at once.
     consumers: BTreeMap<u32, Consumer>,
     channels: Vec<Channel>,
@@ -140,7 +74,9 @@ struct Entry {
     number: u64,
     message: Message,
     state: State,
-    redelivered: bool,
+    deliveries: u32,
+    /// It was not handed out yet since the queue was made.
+    in_log: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -174,22 +110,22 @@ struct Channel {
 }
 
 impl Run {
-    fn new(auto_delete: bool) -> Self {
-        let settings = QueueSettings {
-            auto_delete,
-            ..QueueSettings::default()
-        };
+    fn new(settings: QueueSettings, limits: Limits) -> Self {
         let channel = |_| Channel {
             credit: Arc::default(),
             limit: 0,
         };
         Self {
-            queue: Queue::new(settings),
-            auto_delete,
+            queue: Queue::with_limits(settings.clone(), Restored::default(), limits),
+            settings,
+            limits,
+            store: Store::default(),
             messages: Vec::new(),
-            published: 0,
+            next: 0,
+            enqueued: 0,
             settled: 0,
             purged: 0,
+            lost: 0,
             consumers: BTreeMap::new(),
             channels: (0..CHANNELS).map(channel).collect(),
             serial: 0,
@@ -275,11 +211,18 @@ impl Run {
                 self.messages.retain(|entry| entry.state != State::Ready);
                 let purged = (before - self.messages.len()) as u64;
                 self.purged += purged;
+                self.store.purged = true;
                 assert_eq!(self.queue.purge(), purged);
             }
             Operation::Deliver { budget_bytes } => {
                 self.deliver(budget_bytes);
             }
+            Operation::PageOut { partial } => self.page_out(partial),
+            Operation::Written { pick, success } => self.written(pick, success),
+            Operation::PageWanted => self.page_wanted(),
+            Operation::Read { pick, damage } => self.read(pick, damage),
+            Operation::ReadMissing { damage } => self.read_missing(damage),
+            Operation::Restart(restart) => self.restart(restart),
         }
     }
 
@@ -287,8 +230,10 @@ impl Run {
         let mut messages = Vec::new();
         for size in sizes {
             // The body begins with the message's number.
-            let number = self.published;
-            self.published += 1;
+            let number = self.next;
+            self.next += 1;
+            self.enqueued += 1;
+            self.store.live.insert(number);
             let mut body = number.to_be_bytes().to_vec();
             body.resize(8 + *size as usize, 0);
             let message = Message::single("", "q", b"", &body);
@@ -297,11 +242,13 @@ impl Run {
                 number,
                 message,
                 state: State::Ready,
-                redelivered: false,
+                deliveries: 0,
+                in_log: true,
             });
         }
         let capacity = messages.capacity();
-        self.queue.publish(&mut messages, NOW);
+        let first = self.queue.publish(&mut messages, NOW);
+        assert_eq!(first.0 + sizes.len() as u64, self.next);
         assert!(messages.is_empty() && messages.capacity() == capacity);
     }
 
@@ -340,18 +287,25 @@ impl Run {
         let consumer = self.consumers.remove(&slot).unwrap();
         let cancelled = Cancelled {
             key: key(consumer.serial),
-            delete_queue: self.auto_delete && self.consumers.is_empty(),
+            delete_queue: self.settings.auto_delete && self.consumers.is_empty(),
         };
         assert_eq!(self.queue.cancel(ConsumerSlot(slot), NOW), Some(cancelled));
     }
 
     fn get(&mut self, no_ack: bool) {
-        let got = self.queue.get(no_ack, NOW);
-        let Some(oldest) = self.oldest_ready() else {
-            assert!(got.is_none(), "got a message that is not there");
-            return;
+        let missing = self.queue.head_missing();
+        let got = match self.queue.get(no_ack, NOW) {
+            Get::Message(got) => got,
+            Get::Empty => {
+                assert!(self.oldest_ready().is_none(), "a message is ready");
+                return;
+            }
+            Get::Missing(page) => {
+                assert_eq!(Some(page), missing, "the host would read another one");
+                return;
+            }
         };
-        let got = got.expect("a message is ready");
+        let oldest = self.oldest_ready().expect("got what is not there");
         self.take(oldest, &got.message, got.redelivered);
         self.hand_out(oldest, got.unsettled, None);
         assert_eq!(got.unsettled.is_none(), no_ack);
@@ -366,7 +320,11 @@ impl Run {
             }
             if let Outcome::Requeue { redelivered } = outcome {
                 entry.state = State::Ready;
-                entry.redelivered |= redelivered;
+                if redelivered {
+                    entry.deliveries += 1;
+                    let place = Sequence(entry.number);
+                    self.store.returned.push((place, entry.deliveries));
+                }
                 return true;
             }
             false
@@ -454,12 +412,15 @@ impl Run {
 
     fn take(&mut self, oldest: usize, message: &Message, redelivered: bool) {
         let Entry {
-            number,
-            redelivered: flag,
-            ..
+            number, deliveries, ..
         } = self.messages[oldest];
+        self.messages[oldest].in_log = false;
         assert_eq!(self::number(message), number, "out of order");
-        assert_eq!(redelivered, flag, "redelivered flag of message {number}");
+        assert_eq!(
+            redelivered,
+            deliveries > 0,
+            "redelivered flag of message {number}"
+        );
     }
 
     fn hand_out(
@@ -488,6 +449,7 @@ impl Run {
 
     /// What stays true after every operation.
     fn compare(&mut self) {
+        self.compare_store();
         let ready = |entry: &&Entry| entry.state == State::Ready;
         let ready_bytes = self
             .messages
@@ -501,9 +463,10 @@ impl Run {
                 ready_bytes: ready_bytes.sum::<usize>() as u64,
                 unsettled: self.count(|state| matches!(state, State::Unsettled { .. })),
                 consumers: self.consumers.len() as u32,
-                enqueued: self.published,
+                enqueued: self.enqueued,
                 settled: self.settled,
                 purged: self.purged,
+                lost: self.lost,
             }
         );
         for (channel, Channel { credit, .. }) in self.channels.iter().enumerate() {
@@ -553,63 +516,21 @@ impl Run {
             });
         }
         for _ in 0..=self.messages.len() {
+            self.page_wanted();
+            while !self.store.reading.is_empty() {
+                self.read(0, 0);
+            }
+            self.read_missing(0);
             while self.deliver(64) {}
             let unsettled: Vec<_> = self.unsettled().collect();
             self.settle(&unsettled, Outcome::Ack);
             self.compare();
         }
         assert!(self.messages.is_empty(), "the queue did not drain");
-    }
-
-    fn something_can_go(&self) -> bool {
-        self.oldest_ready().is_some() && self.consumers.keys().any(|slot| self.can_take(*slot))
-    }
-
-    fn can_take(&self, slot: u32) -> bool {
-        let consumer = &self.consumers[&slot];
-        let held = self.count(|state| {
-            matches!(state, State::Unsettled { consumer: Some(serial), .. } if serial == consumer.serial)
-        });
-        let channel_has_credit = consumer.channel.is_none_or(|channel| {
-            let limit = self.channels[channel].limit;
-            limit == 0 || self.held_by_channel(channel) < limit
-        });
-        !consumer.parked
-            && (consumer.no_ack
-                || channel_has_credit
-                    && consumer
-                        .prefetch
-                        .is_none_or(|prefetch| held < u64::from(prefetch)))
-    }
-
-    fn held_by_channel(&self, of: usize) -> u32 {
-        self.count(|state| matches!(state, State::Unsettled { channel, .. } if channel == Some(of)))
-            as u32
-    }
-
-    fn unsettled(&self) -> impl Iterator<Item = UnsettledSlot> {
-        self.messages.iter().filter_map(|entry| match entry.state {
-            State::Unsettled { slot, .. } => Some(slot),
-            _ => None,
-        })
-    }
-
-    fn oldest_ready(&self) -> Option<usize> {
-        self.messages
-            .iter()
-            .position(|entry| entry.state == State::Ready)
-    }
-
-    fn count(&self, matches: impl Fn(State) -> bool) -> u64 {
-        self.messages
-            .iter()
-            .filter(|entry| matches(entry.state))
-            .count() as u64
-    }
-
-    fn pick_consumer(&self, pick: usize) -> Option<u32> {
-        let slots: Vec<u32> = self.consumers.keys().copied().collect();
-        (!slots.is_empty()).then(|| slots[pick % slots.len()])
+        while !self.store.writing.is_empty() {
+            self.written(0, true);
+        }
+        assert!(self.store.pages.is_empty(), "pages are left");
     }
 }
 

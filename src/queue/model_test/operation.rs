@@ -1,0 +1,143 @@
+//! The commands that the model test mixes.
+
+use proptest::prelude::*;
+
+use super::CHANNELS;
+use crate::queue::Outcome;
+
+#[derive(Clone, Debug)]
+pub(super) enum Operation {
+    Publish {
+        sizes: Vec<u8>,
+    },
+    Consume {
+        priority: i32,
+        prefetch: Option<u32>,
+        no_ack: bool,
+        exclusive: bool,
+        channel: Option<usize>,
+    },
+    Cancel {
+        pick: usize,
+    },
+    CancelStale {
+        slot: u32,
+    },
+    Park {
+        pick: usize,
+    },
+    Resume {
+        pick: usize,
+    },
+    ResumeStale {
+        slot: u32,
+    },
+    SetLimit {
+        channel: usize,
+        limit: u32,
+    },
+    Get {
+        no_ack: bool,
+    },
+    Settle {
+        picks: Vec<usize>,
+        outcome: Outcome,
+    },
+    SettleStale {
+        slot: u32,
+        outcome: Outcome,
+    },
+    Purge,
+    Deliver {
+        budget_bytes: usize,
+    },
+    PageOut {
+        partial: bool,
+    },
+    /// The store has done with one of the runs to be written.
+    Written {
+        pick: usize,
+        success: bool,
+    },
+    PageWanted,
+    /// One of the pages asked for was read; bits of `damage` are messages that
+    /// are missing.
+    Read {
+        pick: usize,
+        damage: u8,
+    },
+    /// The page without which nothing can be delivered is read.
+    ReadMissing {
+        damage: u8,
+    },
+    Restart(Restart),
+}
+
+/// How the store gives a queue back.
+#[derive(Clone, Debug)]
+pub(super) struct Restart {
+    /// Messages of each run, and whether it is in a page; gone through in turn.
+    pub(super) runs: Vec<(usize, bool)>,
+    /// Places that are passed over.
+    pub(super) gap: u64,
+    /// Whether the counts of deliveries were kept.
+    pub(super) counts_known: bool,
+    /// How many of the messages may have been delivered.
+    pub(super) redelivered: usize,
+}
+
+pub(super) fn operation() -> impl Strategy<Value = Operation> {
+    use Operation::*;
+    let pick = || any::<prop::sample::Index>().prop_map(|index| index.index(usize::MAX));
+    prop_oneof![
+        10 => prop::collection::vec(0..40_u8, 0..9).prop_map(|sizes| Publish { sizes }),
+        3 => (
+            -1..=1_i32,
+            prop::option::weighted(0.7, 1..4_u32),
+            prop::bool::weighted(0.2),
+            prop::bool::weighted(0.05),
+            prop::option::of(0..CHANNELS),
+        ).prop_map(|(priority, prefetch, no_ack, exclusive, channel)| Consume {
+            priority, prefetch, no_ack, exclusive, channel,
+        }),
+        1 => pick().prop_map(|pick| Cancel { pick }),
+        1 => (0..12_u32).prop_map(|slot| CancelStale { slot }),
+        1 => pick().prop_map(|pick| Park { pick }),
+        2 => pick().prop_map(|pick| Resume { pick }),
+        1 => (0..12_u32).prop_map(|slot| ResumeStale { slot }),
+        1 => (0..CHANNELS, 0..5_u32).prop_map(|(channel, limit)| SetLimit { channel, limit }),
+        2 => any::<bool>().prop_map(|no_ack| Get { no_ack }),
+        6 => (prop::collection::vec(pick(), 1..5), outcome())
+            .prop_map(|(picks, outcome)| Settle { picks, outcome }),
+        1 => (0..40_u32, outcome()).prop_map(|(slot, outcome)| SettleStale { slot, outcome }),
+        1 => Just(Purge),
+        8 => prop_oneof![Just(0), 0..200_usize, Just(usize::MAX)]
+            .prop_map(|budget_bytes| Deliver { budget_bytes }),
+        6 => any::<bool>().prop_map(|partial| PageOut { partial }),
+        6 => (pick(), prop::bool::weighted(0.8))
+            .prop_map(|(pick, success)| Written { pick, success }),
+        3 => Just(PageWanted),
+        3 => (pick(), damage()).prop_map(|(pick, damage)| Read { pick, damage }),
+        2 => damage().prop_map(|damage| ReadMissing { damage }),
+        1 => (
+            prop::collection::vec((1..5_usize, any::<bool>()), 1..4),
+            0..3_u64,
+            any::<bool>(),
+            prop_oneof![Just(0), 0..20_usize],
+        ).prop_map(|(runs, gap, counts_known, redelivered)| Restart(super::operation::Restart {
+            runs, gap, counts_known, redelivered,
+        })),
+    ]
+}
+
+fn damage() -> impl Strategy<Value = u8> {
+    prop_oneof![8 => Just(0), 1 => any::<u8>(), 1 => Just(u8::MAX)]
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Ack),
+        Just(Outcome::Discard),
+        any::<bool>().prop_map(|redelivered| Outcome::Requeue { redelivered }),
+    ]
+}

@@ -1,0 +1,103 @@
+//! What goes between a queue and its store: runs of messages that are written,
+//! read back, and found at a restart. The queue reads and writes nothing
+//! itself; its host does.
+//!
+//! ```text
+//! page_out ─▶ (the store writes) ─▶ paged_out      memory ──▶ page
+//! page_wanted ─▶ (the store reads) ─▶ paged_in     page ──▶ memory
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::model::{Message, Page, Sequence};
+
+/// A run to be written; the answer is [`Queue::paged_out`](super::Queue::paged_out).
+#[derive(Clone, Debug)]
+pub struct PageOut {
+    /// Place of the first message, which names the run.
+    pub first: Sequence,
+    /// The messages in order, at least one.
+    pub messages: Vec<Message>,
+    /// The place of each; `None` if they are consecutive. Only a restored queue
+    /// has gaps.
+    pub sequences: Option<Vec<Sequence>>,
+}
+
+/// A run to be read; the answer is [`Queue::paged_in`](super::Queue::paged_in).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PageIn {
+    /// Names the run.
+    pub first: Sequence,
+    /// Where it is.
+    pub page: Page,
+}
+
+/// A run as it was read. What is missing or not in order counts as lost.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The messages in order.
+    pub messages: Vec<Message>,
+    /// The place of each; `None` if they are consecutive from the run's first.
+    pub sequences: Option<Vec<Sequence>>,
+}
+
+/// What a store kept of a queue over a restart.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// Where publishing goes on; behind all that there is.
+    pub next: Sequence,
+    /// Messages before this may have been delivered, whatever is known of
+    /// them: the broker did not stop in order.
+    pub redelivered_below: Sequence,
+    /// Deliveries that are known.
+    pub deliveries: BTreeMap<Sequence, u32>,
+    /// The messages, all of them ready; ascending, without overlap.
+    pub runs: Vec<RestoredRun>,
+}
+
+/// Some of a restored queue's messages.
+#[derive(Clone, Debug)]
+pub struct RestoredRun {
+    /// Place of the first one, which names the run.
+    pub first: Sequence,
+    /// How many there are; gaps do not count.
+    pub count: u64,
+    /// Octets of all of them, as [`Message::stored_bytes`] counts them.
+    pub stored_bytes: u64,
+    /// Where they are.
+    pub content: RestoredContent,
+}
+
+/// Where a restored queue's messages are.
+#[derive(Clone, Debug)]
+pub enum RestoredContent {
+    /// Here.
+    Resident(Vec<(Sequence, Message)>),
+    /// In the store.
+    Paged(Page),
+}
+
+/// How much of a queue is in memory, counted by [`Message::memory_bytes`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// A run is closed when it has so much.
+    pub(super) run_bytes: u64,
+    /// What is delivered next and is never paged out.
+    pub(super) head_bytes: u64,
+    /// Pages are read until so much is at hand or on its way.
+    pub(super) read_ahead_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            run_bytes: RUN_BYTES,
+            head_bytes: HEAD_BYTES,
+            read_ahead_bytes: READ_AHEAD_BYTES,
+        }
+    }
+}
+
+const RUN_BYTES: u64 = 512 * 1024;
+const HEAD_BYTES: u64 = 1024 * 1024;
+const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;

@@ -1,0 +1,189 @@
+//! Messages in memory that follow each other in the log.
+//!
+//! They are consecutive, so that the place of the first tells all, unless they
+//! come out of a restored queue: then each place may have to be listed.
+
+use std::collections::VecDeque;
+
+use crate::model::{Message, Sequence};
+
+/// A run of messages, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    /// Of the first message; of the next one to come, where that is known, if
+    /// there is none.
+    first: Sequence,
+    messages: VecDeque<Message>,
+    /// Of each message; empty while they are consecutive.
+    listed: VecDeque<Sequence>,
+    memory_bytes: u64,
+}
+
+/// What messages come to, in octets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// As stored.
+    pub(super) stored_bytes: u64,
+    /// In memory.
+    pub(super) memory_bytes: u64,
+}
+
+impl Size {
+    pub(super) fn of(messages: &[Message]) -> Self {
+        let mut size = Self {
+            stored_bytes: 0,
+            memory_bytes: 0,
+        };
+        for message in messages {
+            size.stored_bytes += message.stored_bytes() as u64;
+            size.memory_bytes += message.memory_bytes() as u64;
+        }
+        size
+    }
+}
+
+impl Run {
+    pub(super) fn len(&self) -> u64 {
+        self.messages.len() as u64
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Place of the first message.
+    pub(super) fn first(&self) -> Sequence {
+        self.first
+    }
+
+    #[inline]
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.messages.capacity()
+    }
+
+    /// The messages, and the place of each unless they are consecutive.
+    pub(super) fn copy(&self) -> (Vec<Message>, Option<Vec<Sequence>>) {
+        let messages = self.messages.iter().map(Message::clone).collect();
+        let listed = || self.listed.iter().copied().collect();
+        (messages, (!self.listed.is_empty()).then(listed))
+    }
+
+    /// Appends consecutive messages, leaving the vec empty; `memory_bytes` is
+    /// what they come to.
+    #[inline]
+    pub(super) fn append(
+        &mut self,
+        place: Sequence,
+        messages: &mut Vec<Message>,
+        memory_bytes: u64,
+    ) {
+        if self.messages.is_empty() {
+            self.first = place;
+        } else if !self.goes_on_with(place) {
+            let places = (place.0..).map(Sequence);
+            for (place, message) in places.zip(messages.drain(..)) {
+                self.push(place, message);
+            }
+            return;
+        }
+        self.memory_bytes += memory_bytes;
+        self.messages.extend(messages.drain(..));
+    }
+
+    /// Appends a message, with or without a gap before it.
+    pub(super) fn push(&mut self, place: Sequence, message: Message) {
+        if self.messages.is_empty() {
+            self.first = place;
+        } else if !self.goes_on_with(place) {
+            self.list(place);
+        }
+        self.memory_bytes += message.memory_bytes() as u64;
+        self.messages.push_back(message);
+    }
+
+    /// Takes out the first message.
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<(Sequence, Message)> {
+        let message = self.messages.pop_front()?;
+        let place = self.first;
+        self.memory_bytes -= message.memory_bytes() as u64;
+        if self.listed.is_empty() {
+            self.first.0 += 1;
+        } else {
+            self.pop_listed();
+        }
+        Some((place, message))
+    }
+
+    /// Drops all messages, but keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.messages.clear();
+        self.listed = VecDeque::new();
+        self.memory_bytes = 0;
+    }
+
+    /// Returns memory once most messages are gone. Acting at an eighth and
+    /// leaving room for four times the rest costs each message a small
+    /// constant, however the length swings.
+    pub(super) fn shrink(&mut self) {
+        let (waiting, capacity) = (self.messages.len(), self.messages.capacity());
+        if capacity > CAPACITY_KEPT && waiting < capacity / 8 {
+            self.messages.shrink_to(CAPACITY_KEPT.max(waiting * 4));
+        }
+    }
+
+    fn goes_on_with(&self, place: Sequence) -> bool {
+        self.listed.is_empty() && place.0 == self.first.0 + self.len()
+    }
+
+    #[cold]
+    fn list(&mut self, place: Sequence) {
+        if self.listed.is_empty() {
+            let consecutive = self.first.0..self.first.0 + self.len();
+            self.listed.extend(consecutive.map(Sequence));
+        }
+        debug_assert!(self.listed.back() < Some(&place), "places ascend");
+        self.listed.push_back(place);
+    }
+
+    #[cold]
+    fn pop_listed(&mut self) {
+        self.listed.pop_front();
+        if let Some(place) = self.listed.front() {
+            self.first = *place;
+        } else {
+            self.first.0 += 1;
+            self.listed = VecDeque::new();
+        }
+    }
+}
+
+/// Messages for which there stays room in an empty run (16 octets each).
+const CAPACITY_KEPT: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_listed_only_while_there_are_gaps() {
+        let mut run = Run::default();
+        let message = || Message::single("", "q", b"", b"");
+        for place in [3, 4, 8, 9] {
+            run.push(Sequence(place), message());
+        }
+        run.append(Sequence(10), &mut vec![message(), message()], 0);
+        assert_eq!(run.copy().1.map(|places| places.len()), Some(6));
+        let places: Vec<_> = std::iter::from_fn(|| run.pop().map(|one| one.0.0)).collect();
+        assert_eq!(places, [3, 4, 8, 9, 10, 11]);
+        assert_eq!(run.memory_bytes(), 0);
+        run.push(Sequence(20), message());
+        assert_eq!((run.first(), run.copy().1), (Sequence(20), None));
+    }
+}

@@ -1,0 +1,184 @@
+//! The newest messages of the log, in runs that may be written to pages.
+//!
+//! ```text
+//! run (closed, being written) ─ run (closed) ─ run (open: it takes what comes)
+//! ```
+//!
+//! A run is closed by what it holds, by another one behind it, or while it is
+//! being written.
+
+use std::collections::VecDeque;
+
+use super::ahead::PagedRun;
+use super::run::{Run, Size};
+use crate::model::{Message, Page, Sequence};
+use crate::queue::PageOut;
+
+/// The runs, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    runs: VecDeque<TailRun>,
+    count: u64,
+    memory_bytes: u64,
+}
+
+/// What becomes of a run that was written.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// The oldest one, which leaves for its page.
+    Paged(PagedRun),
+    /// It stays in memory: it was not written, or one before it was not.
+    Kept,
+    /// It is not here any more.
+    Gone,
+}
+
+#[derive(Debug, Default)]
+struct TailRun {
+    run: Run,
+    stored_bytes: u64,
+    writing: bool,
+}
+
+impl Tail {
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.runs.iter().map(|run| run.run.capacity()).sum()
+    }
+
+    /// Place of the oldest message.
+    pub(super) fn first(&self) -> Option<Sequence> {
+        self.runs.front().map(|run| run.run.first())
+    }
+
+    /// Appends consecutive messages, leaving the vec empty; `size` is what they
+    /// come to. Runs are closed at `run_bytes`.
+    pub(super) fn append(
+        &mut self,
+        place: Sequence,
+        messages: &mut Vec<Message>,
+        size: Size,
+        run_bytes: u64,
+    ) {
+        if let Some(open) = self.runs.back_mut()
+            && !open.writing
+            && open.run.memory_bytes() + size.memory_bytes <= run_bytes
+        {
+            self.count += messages.len() as u64;
+            self.memory_bytes += size.memory_bytes;
+            open.stored_bytes += size.stored_bytes;
+            open.run.append(place, messages, size.memory_bytes);
+            return;
+        }
+        let places = (place.0..).map(Sequence);
+        for (place, message) in places.zip(messages.drain(..)) {
+            self.push(place, message, run_bytes);
+        }
+    }
+
+    /// Appends a message, with or without a gap before it.
+    pub(super) fn push(&mut self, place: Sequence, message: Message, run_bytes: u64) {
+        if self
+            .runs
+            .back()
+            .is_none_or(|last| last.is_closed(run_bytes))
+        {
+            self.runs.push_back(TailRun::default());
+        }
+        if let Some(open) = self.runs.back_mut() {
+            self.count += 1;
+            self.memory_bytes += message.memory_bytes() as u64;
+            open.stored_bytes += message.stored_bytes() as u64;
+            open.run.push(place, message);
+        }
+    }
+
+    /// Takes out the oldest run.
+    pub(super) fn take_front(&mut self) -> Option<Run> {
+        let TailRun { run, .. } = self.runs.pop_front()?;
+        self.count -= run.len();
+        self.memory_bytes -= run.memory_bytes();
+        self.shrink();
+        Some(run)
+    }
+
+    /// Takes out the oldest run if it is closed.
+    pub(super) fn take_closed(&mut self, run_bytes: u64) -> Option<Run> {
+        let oldest = self.runs.front()?;
+        if self.runs.len() == 1 && !oldest.is_closed(run_bytes) {
+            return None;
+        }
+        self.take_front()
+    }
+
+    /// A copy of the oldest run that is not being written; of the open one only
+    /// if `partial`.
+    pub(super) fn page_out(&mut self, partial: bool, run_bytes: u64) -> Option<PageOut> {
+        let index = self.runs.iter().position(|run| !run.writing)?;
+        let last = index + 1 == self.runs.len();
+        let run = self.runs.get_mut(index)?;
+        if last && !partial && !run.is_closed(run_bytes) {
+            return None;
+        }
+        run.writing = true;
+        let (messages, sequences) = run.run.copy();
+        Some(PageOut {
+            first: run.run.first(),
+            messages,
+            sequences,
+        })
+    }
+
+    /// Ends the writing of a run. Only the oldest one may leave, because what
+    /// is paged is older than the tail; another one can be tried again.
+    pub(super) fn paged_out(&mut self, first: Sequence, page: Option<Page>) -> Written {
+        let found = self
+            .runs
+            .binary_search_by_key(&first, |run| run.run.first());
+        let Some((index, run)) = found
+            .ok()
+            .and_then(|index| Some((index, self.runs.get_mut(index)?)))
+            .filter(|(_, run)| run.writing)
+        else {
+            return Written::Gone;
+        };
+        run.writing = false;
+        let (stored_bytes, count) = (run.stored_bytes, run.run.len());
+        let (0, Some(page)) = (index, page) else {
+            return Written::Kept;
+        };
+        let Some(paged) = PagedRun::new(first, count, stored_bytes, page) else {
+            return Written::Kept;
+        };
+        self.take_front();
+        Written::Paged(paged)
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn shrink(&mut self) {
+        if self.runs.len() < self.runs.capacity() / 8 {
+            self.runs.shrink_to(self.runs.len() * 4);
+        }
+    }
+}
+
+impl TailRun {
+    fn is_closed(&self, run_bytes: u64) -> bool {
+        self.writing || self.run.memory_bytes() >= run_bytes
+    }
+}
