@@ -13,7 +13,7 @@ use foldhash::HashMap;
 
 use crate::model::{
     Block, BlockBuilder, Body, BrokerError, ExchangeName, FieldTable, LARGE_BODY_BYTES, Message,
-    Now, envelope_parts,
+    Now, Ticket, envelope_parts,
 };
 use crate::routing::{Routed, RoutingTable};
 
@@ -149,15 +149,17 @@ impl Publisher {
         self.route(incoming.envelope).map(|_| ())
     }
 
-    /// Gives the queues what was published since the last flush.
-    pub fn flush(&mut self, now: Now, wakes: &mut Wakes) {
+    /// Gives the queues what was published since the last flush; what must be
+    /// durable before it may be confirmed.
+    pub fn flush(&mut self, now: Now, wakes: &mut Wakes) -> Ticket {
         if self.batch.count == 0 {
-            return;
+            return Ticket(0);
         }
         self.batch.flush(&mut self.targets, now, wakes);
         if self.route_list.len() > ROUTES_MAX {
             self.forget_routes();
         }
+        Ticket(0)
     }
 
     /// Forgets what no longer holds.

@@ -6,6 +6,7 @@ mod error;
 mod ids;
 mod message;
 mod names;
+mod progress;
 mod settings;
 
 pub use error::{BrokerError, Entity, ReplyText};
@@ -18,4 +19,5 @@ pub use message::{
     BLOCK_BYTES, Block, BlockBuilder, Body, LARGE_BODY_BYTES, Message, envelope_parts,
 };
 pub use names::{ConsumerTag, ExchangeName, QueueName, UserName, VhostName};
+pub use progress::{Progress, TicketRange, Verdict};
 pub use settings::{Destination, ExchangeKind, ExchangeSettings, QueueSettings};

@@ -1,7 +1,8 @@
 //! One channel of a connection.
 
-use crate::model::{PublishSeqNo, QueueName};
+use crate::model::QueueName;
 
+use super::confirms::Confirms;
 use super::content::Content;
 use super::deliveries::Deliveries;
 use super::transaction::Transaction;
@@ -44,14 +45,6 @@ pub(super) enum Mode {
     Transaction(Transaction),
 }
 
-/// Publisher confirms of one channel: publishes are confirmed in the order of
-/// their numbers, so two counters say it all.
-#[derive(Debug, Default)]
-pub(super) struct Confirms {
-    handed_over: PublishSeqNo,
-    confirmed: PublishSeqNo,
-}
-
 impl Channel {
     pub(super) fn new(number: u16) -> Self {
         Self {
@@ -66,26 +59,5 @@ impl Channel {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, ChannelState::Open)
-    }
-}
-
-impl Confirms {
-    /// Counts a publish; `true` if nothing else waited to be confirmed.
-    pub(super) fn hand_over(&mut self) -> bool {
-        let first = self.handed_over == self.confirmed;
-        self.handed_over.0 += 1;
-        first
-    }
-
-    /// Takes the last publish back: it was refused and is never confirmed.
-    pub(super) fn refuse_last(&mut self) {
-        self.handed_over.0 -= 1;
-    }
-
-    /// What is to be confirmed: up to which number, and whether it is several.
-    pub(super) fn confirm(&mut self) -> Option<(PublishSeqNo, bool)> {
-        let count = self.handed_over.0 - self.confirmed.0;
-        self.confirmed = self.handed_over;
-        (count > 0).then_some((self.confirmed, count > 1))
     }
 }

@@ -10,8 +10,9 @@ use leveret_protocol::{DecodeError, Frame, FrameKind, Method, ReplyCode, content
 
 use crate::model::DeliveryTag;
 
-use super::channel::{Channel, Confirms, Mode};
+use super::channel::{Channel, Mode};
 use super::close::{Cause, PUBLISH_IDS};
+use super::confirms::Confirms;
 use super::content::{Content, ContentError, Publish, Start, whole_content};
 use super::request::{Settlement, Settling};
 use super::transaction::Transaction;
@@ -55,26 +56,6 @@ impl Session {
             };
             if request.is_some() {
                 return request;
-            }
-        }
-    }
-
-    /// Confirms every publish handed over since the last call: one ack for
-    /// each channel.
-    pub fn confirm_published(&mut self) {
-        for key in self.unconfirmed.drain(..) {
-            if let Some(Channel {
-                number,
-                mode: Mode::Confirm(confirms),
-                ..
-            }) = self.channels.get_mut(key)
-                && let Some((up_to, multiple)) = confirms.confirm()
-            {
-                let ack = leveret_protocol::method::BasicAck {
-                    delivery_tag: up_to.0,
-                    multiple,
-                };
-                self.output.method(*number, &ack);
             }
         }
     }

@@ -17,6 +17,7 @@
 
 mod channel;
 mod close;
+mod confirms;
 mod content;
 mod deliveries;
 mod delivery;
@@ -30,7 +31,7 @@ mod transaction;
 use foldhash::HashMap;
 use leveret_protocol::Limits;
 use leveret_protocol::frame;
-use leveret_protocol::method::EncodeMethod;
+use leveret_protocol::method::{ConnectionBlocked, ConnectionUnblocked, EncodeMethod};
 use slab::Slab;
 
 use crate::model::ConsumerTag;
@@ -64,8 +65,11 @@ pub struct Session {
     next_consumer_serial: u32,
     /// Channels whose end was decided and whose release is to be asked for.
     releasing: Vec<u16>,
-    /// Channels with publishes that were handed over and are not confirmed.
+    /// Channels with publishes that were handed over since the last
+    /// [`Session::confirm_published`].
     unconfirmed: Vec<usize>,
+    /// Channels with publishes that wait for the store, each once.
+    waiting: Vec<usize>,
     settlements: Vec<Settlement>,
     /// What `connection.close` will say.
     failure: Option<channel::Failure>,
@@ -130,6 +134,7 @@ impl Session {
             next_consumer_serial: 0,
             releasing: Vec::new(),
             unconfirmed: Vec::new(),
+            waiting: Vec::new(),
             settlements: Vec::new(),
             failure: None,
             channel_failures: Vec::new(),
@@ -195,6 +200,20 @@ impl Session {
     /// Appends a heartbeat.
     pub fn heartbeat(&mut self) {
         self.output.extend(&frame::HEARTBEAT);
+    }
+
+    /// The client is not listened to any more, and why, if it wants to know.
+    pub fn blocked(&mut self, reason: &str) {
+        if self.is_running() && self.client.connection_blocked {
+            self.send(0, &ConnectionBlocked { reason });
+        }
+    }
+
+    /// The client is listened to again, after [`Session::blocked`].
+    pub fn unblocked(&mut self) {
+        if self.is_running() && self.client.connection_blocked {
+            self.send(0, &ConnectionUnblocked {});
+        }
     }
 
     /// Appends a method on a channel; nothing if the channel is not open.

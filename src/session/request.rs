@@ -17,7 +17,8 @@ pub enum Request<'a> {
     /// refusal. No further request comes before.
     OpenVhost(VhostName),
     /// Route a message. On a channel in confirm mode it is counted, and
-    /// confirmed by the next [`super::Session::confirm_published`].
+    /// confirmed by the next [`super::Session::confirm_published`], or once what
+    /// that waits for is stored ([`super::Session::settle_confirms`]).
     Publish(Publish<'a>),
     /// Check that a message could be published, then
     /// [`super::Session::stage`] it: the channel is transactional.

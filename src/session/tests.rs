@@ -5,7 +5,9 @@ use leveret_protocol::method::*;
 use leveret_protocol::{FieldTable, FrameKind, Limits, Method, Properties, content, frame};
 
 use super::{Delivered, Held, Request, Session, SessionSettings, Settling};
-use crate::model::{BrokerError, ConsumerTag, Message, QueueName, VhostName};
+use crate::model::{BrokerError, ConsumerTag, Message, QueueName, Ticket, VhostName};
+
+mod confirms;
 
 fn settings() -> SessionSettings {
     SessionSettings {
@@ -33,10 +35,15 @@ impl Conversation {
 
     /// Past the handshake, channel 1 open.
     fn open() -> Self {
+        Self::open_as(FieldTable::new())
+    }
+
+    /// The same for a client that says this of itself.
+    fn open_as(client_properties: FieldTable) -> Self {
         let mut client = Self::new();
         client.input.extend_from_slice(&frame::PROTOCOL_HEADER);
         let start_ok = ConnectionStartOk {
-            client_properties: FieldTable::new(),
+            client_properties,
             mechanism: "PLAIN",
             response: b"\0guest\0guest",
             locale: "en_US",
@@ -79,13 +86,17 @@ impl Conversation {
     }
 
     fn publish(&mut self, key: &str, body: &[u8]) {
+        self.publish_on(1, key, body);
+    }
+
+    fn publish_on(&mut self, channel: u16, key: &str, body: &[u8]) {
         let method = BasicPublish {
             routing_key: key,
             ..BasicPublish::default()
         };
         let mut properties = Vec::new();
         Properties::default().encode(&mut properties);
-        content::encode(&mut self.input, 1, &method, &properties, body, 4096);
+        content::encode(&mut self.input, channel, &method, &properties, body, 4096);
     }
 
     /// Feeds all input; the octets that were not taken stay.
@@ -128,6 +139,13 @@ impl Conversation {
                             format!("{}: close {}", frame.channel, close.reply_text)
                         }
                         Method::ConnectionClose(close) => format!("close {}", close.reply_text),
+                        Method::BasicAck(ack) => {
+                            confirm(frame.channel, "ack", ack.delivery_tag, ack.multiple)
+                        }
+                        Method::BasicNack(nack) => {
+                            confirm(frame.channel, "nack", nack.delivery_tag, nack.multiple)
+                        }
+                        Method::ConnectionBlocked(blocked) => format!("blocked {}", blocked.reason),
                         method => format!("{}: {}", frame.channel, method.name()),
                     }
                 }
@@ -179,9 +197,9 @@ fn confirms_are_gathered_into_one_ack_per_batch() {
         client.publish("k", b"x");
     }
     client.run(|request, _| assert!(matches!(request, Request::Publish(_))));
-    client.session.confirm_published();
-    client.session.confirm_published();
-    assert_eq!(client.output(), ["1: confirm.select-ok", "1: basic.ack"]);
+    client.session.confirm_published(Ticket(0));
+    client.session.confirm_published(Ticket(0));
+    assert_eq!(client.output(), ["1: confirm.select-ok", "1: ack ..3"]);
 }
 
 #[test]
@@ -199,14 +217,14 @@ fn a_refused_publish_is_not_confirmed_but_those_before_it_are() {
             }
         }
         Request::CloseChannel(channel) => {
-            session.confirm_published();
+            session.confirm_published(Ticket(0));
             session.channel_released(channel);
         }
         other => panic!("{other:?}"),
     });
     assert_eq!(
         client.output(),
-        ["1: basic.ack", "1: close ACCESS_REFUSED - no"]
+        ["1: ack 1", "1: close ACCESS_REFUSED - no"]
     );
 }
 
@@ -456,4 +474,31 @@ fn header(body_bytes: u64) -> Vec<u8> {
     };
     content.encode(&mut header);
     header
+}
+
+/// A confirm as tests write it: `1: ack 3`, or `1: ack ..3` with `multiple`.
+fn confirm(channel: u16, answer: &str, tag: u64, multiple: bool) -> String {
+    let all = if multiple { ".." } else { "" };
+    format!("{channel}: {answer} {all}{tag}")
+}
+
+#[test]
+fn only_a_client_that_wants_to_know_is_told_that_it_is_blocked() {
+    let capabilities: FieldTable = [("connection.blocked", true)].into_iter().collect();
+    let knowing: FieldTable = [("capabilities", capabilities)].into_iter().collect();
+    for (properties, told) in [
+        (
+            knowing,
+            &["blocked low on disk", "0: connection.unblocked"][..],
+        ),
+        (FieldTable::new(), &[]),
+    ] {
+        let mut client = Conversation::open_as(properties);
+        client.session.blocked("low on disk");
+        client.session.unblocked();
+        assert_eq!(client.output(), told);
+        client.session.force_close("shutdown");
+        client.session.blocked("low on disk");
+        assert_eq!(client.output(), [""; 0], "it has other worries");
+    }
 }

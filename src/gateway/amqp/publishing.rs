@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use crate::broker::Incoming;
-use crate::model::BrokerError;
+use crate::model::{BrokerError, Ticket};
 use crate::queue::{Outcome, UnsettledSlot};
 use crate::session::{Publish, Request, Settlement, Settling, StagedPublish};
 
@@ -37,10 +37,11 @@ impl Connection {
     /// theirs, confirms to the client.
     pub(super) fn flush(&mut self) {
         let now = self.node.now();
-        if let Some(open) = &mut self.open {
-            open.publisher.flush(now, &mut self.wakes);
-        }
-        self.session.confirm_published();
+        let ticket = match &mut self.open {
+            Some(open) => open.publisher.flush(now, &mut self.wakes),
+            None => Ticket(0),
+        };
+        self.session.confirm_published(ticket);
         self.settle();
     }
 
