@@ -9,7 +9,7 @@ use std::time::Duration;
 use leveret_protocol::Limits;
 use tokio::task::JoinHandle;
 
-use crate::broker::{Access, ConnectionLimits, Node};
+use crate::broker::{Access, ConnectionLimits, InMemory, Node};
 use crate::config::Config;
 use crate::gateway::amqp::{AmqpSettings, Listener};
 use crate::model::BrokerError;
@@ -80,6 +80,7 @@ impl Broker {
             Access::new(config.users.clone()),
             connection_limits(config),
             topology.vhosts.iter().cloned(),
+            Arc::new(InMemory::default()),
         );
         let changes = topology::diff(&Topology::default(), topology).unwrap_or_default();
         topology::apply(&changes, &node).map_err(StartError::Topology)?;

@@ -7,6 +7,7 @@
 
 mod access;
 mod definitions;
+mod durability;
 mod exchanges;
 mod node;
 mod outbox;
@@ -20,6 +21,7 @@ mod vhost;
 
 pub use access::{Access, LoginRefused};
 pub use definitions::Definition;
+pub use durability::{Durability, InMemory, Waiters};
 pub use exchanges::{BindRequest, ExchangeRequest};
 pub use node::{ConnectionLimits, Node};
 pub use outbox::{Outbox, Outgoing, Wakes};

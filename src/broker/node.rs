@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::model::{BrokerError, ConnectionId, Now, UserName, VhostName};
 
-use super::{Access, Outbox, Outgoing, ReplyTargets, Vhost, Wakes};
+use super::{Access, Durability, Outbox, Outgoing, ReplyTargets, Vhost, Wakes};
 
 /// One running broker.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct Node {
     access: Access,
     pub(super) vhosts: RwLock<HashMap<VhostName, Arc<Vhost>>>,
     reply_targets: Arc<ReplyTargets>,
+    durability: Arc<dyn Durability>,
     limits: ConnectionLimits,
     connections: Mutex<HashMap<ConnectionId, Registration>>,
     last_connection: AtomicU64,
@@ -50,12 +51,13 @@ struct Registration {
 }
 
 impl Node {
-    /// A broker with these users and virtual hosts.
+    /// A broker with these users and virtual hosts, and what keeps its state.
     #[must_use]
     pub fn new(
         access: Access,
         limits: ConnectionLimits,
         vhosts: impl IntoIterator<Item = VhostName>,
+        durability: Arc<dyn Durability>,
     ) -> Arc<Self> {
         let vhosts = vhosts
             .into_iter()
@@ -67,6 +69,7 @@ impl Node {
             limits,
             vhosts: RwLock::new(vhosts),
             reply_targets: Arc::default(),
+            durability,
             connections: Mutex::default(),
             last_connection: AtomicU64::new(0),
             connection_ended: Notify::new(),
@@ -89,6 +92,12 @@ impl Node {
     #[must_use]
     pub fn reply_targets(&self) -> &Arc<ReplyTargets> {
         &self.reply_targets
+    }
+
+    /// How far the store has come.
+    #[must_use]
+    pub fn durability(&self) -> &dyn Durability {
+        &*self.durability
     }
 
     /// A virtual host.

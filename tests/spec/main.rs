@@ -20,6 +20,7 @@ mod frames;
 mod get;
 mod handshake;
 mod heartbeats;
+mod held;
 mod hostile;
 mod limits;
 mod publishing;

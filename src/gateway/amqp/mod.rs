@@ -2,6 +2,7 @@
 //! octets between its socket, its [`crate::session::Session`] and the broker.
 
 mod attachments;
+mod barrier;
 mod buffers;
 mod channels;
 mod connection;
