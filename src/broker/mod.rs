@@ -6,6 +6,7 @@
 //! await: catalog, then one queue, then one outbox.
 
 mod access;
+mod alarms;
 mod definitions;
 mod durability;
 mod exchanges;
@@ -20,6 +21,7 @@ mod reply_to;
 mod vhost;
 
 pub use access::{Access, LoginRefused};
+pub use alarms::{Alarm, AlarmSet, Alarms};
 pub use definitions::Definition;
 pub use durability::{Durability, InMemory, Waiters};
 pub use exchanges::{BindRequest, ExchangeRequest};

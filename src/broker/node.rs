@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::model::{BrokerError, ConnectionId, Now, UserName, VhostName};
 
-use super::{Access, Durability, Outbox, Outgoing, ReplyTargets, Vhost, Wakes};
+use super::{Access, Alarms, Durability, Outbox, Outgoing, ReplyTargets, Vhost, Wakes};
 
 /// One running broker.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct Node {
     pub(super) vhosts: RwLock<HashMap<VhostName, Arc<Vhost>>>,
     reply_targets: Arc<ReplyTargets>,
     durability: Arc<dyn Durability>,
+    alarms: Alarms,
     limits: ConnectionLimits,
     connections: Mutex<HashMap<ConnectionId, Registration>>,
     last_connection: AtomicU64,
@@ -70,6 +71,7 @@ impl Node {
             vhosts: RwLock::new(vhosts),
             reply_targets: Arc::default(),
             durability,
+            alarms: Alarms::default(),
             connections: Mutex::default(),
             last_connection: AtomicU64::new(0),
             connection_ended: Notify::new(),
@@ -98,6 +100,12 @@ impl Node {
     #[must_use]
     pub fn durability(&self) -> &dyn Durability {
         &*self.durability
+    }
+
+    /// What there is too little of.
+    #[must_use]
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
     }
 
     /// A virtual host.
@@ -192,6 +200,7 @@ impl Node {
 
     /// A connection has ended.
     pub fn disconnect(&self, id: ConnectionId) {
+        self.alarms.remove_publisher(id);
         self.connections.lock().remove(&id);
         self.connection_ended.notify_waiters();
     }

@@ -10,6 +10,7 @@
 mod support;
 
 mod bindings;
+mod blocked;
 mod channels;
 mod configured;
 mod confirms;

@@ -93,13 +93,14 @@ impl Connection {
     /// more.
     pub(super) fn look_at_store(&mut self) -> io::Result<()> {
         let holds = !self.barrier.is_empty();
-        if !holds && !self.session.waits_for_store() {
+        if !holds && !self.session.waits_for_store() && !self.throttle.waits_for_store() {
             return Ok(());
         }
         let durability = self.node.durability();
         durability.waiters().add(&self.outbox);
         let progress = durability.progress();
         self.session.settle_confirms(&progress);
+        self.throttle.look(&progress);
         if !holds {
             return Ok(());
         }

@@ -28,6 +28,7 @@ use super::buffers;
 use super::channels::{Attached, ChannelSide};
 use super::heartbeat::{Due, Pulse};
 use super::listener::AmqpSettings;
+use super::throttle::Throttle;
 
 /// A connection without its socket.
 pub(super) struct Connection {
@@ -51,6 +52,7 @@ pub(super) struct Connection {
     pub(super) unsettled_max: u32,
     /// What the held part of the output waits for.
     pub(super) barrier: Barrier,
+    pub(super) throttle: Throttle,
     handshake: Option<OwnedSemaphorePermit>,
 }
 
@@ -95,6 +97,7 @@ pub(super) async fn serve(
         handshake: Some(handshake),
         unsettled_max: settings.unsettled_max,
         barrier: Barrier::default(),
+        throttle: Throttle::default(),
         node: Arc::clone(&node),
     };
     let pulse = Pulse::new(Instant::now(), settings.handshake_timeout);
@@ -117,6 +120,7 @@ impl Connection {
         let timer = tokio::time::sleep_until(pulse.next(Instant::now()).into());
         tokio::pin!(timer);
         loop {
+            self.look_at_alarms();
             self.look_at_store()?;
             if self.write(&writer)? {
                 pulse.written(Instant::now());
@@ -134,6 +138,12 @@ impl Connection {
                 pulse.limit(now, CLOSE_TIMEOUT);
                 timer.as_mut().reset(pulse.next(now).into());
             }
+            let reads = self.throttle.reads() || self.session.is_closing();
+            if reads != pulse.listens() {
+                let now = Instant::now();
+                pulse.listen(now, reads);
+                timer.as_mut().reset(pulse.next(now).into());
+            }
             let output = self.session.output();
             let (pending, writable) = (output.pending_bytes(), output.writable_bytes());
             if self.emptied && pending < DRAIN_BYTES_MAX {
@@ -145,7 +155,7 @@ impl Connection {
             tokio::select! {
                 () = outbox.filled(), if pending < DRAIN_BYTES_MAX => self.outbox_filled(),
                 () = outbox.urgent() => if outbox.close_asked() { self.outbox_filled() },
-                read = buffers::read(&mut reader, &mut input), if pending < UNSENT_BYTES_MAX => {
+                read = buffers::read(&mut reader, &mut input), if reads && pending < UNSENT_BYTES_MAX => {
                     if read? == 0 {
                         self.session.disconnected("the client closed the socket");
                         return Ok(());

@@ -13,5 +13,6 @@ mod publishing;
 mod queue_requests;
 mod release;
 mod requests;
+mod throttle;
 
 pub use listener::{AmqpSettings, Listener};

@@ -42,11 +42,17 @@ impl Connection {
             None => Ticket(0),
         };
         self.session.confirm_published(ticket);
+        if ticket != Ticket(0) {
+            self.throttle.stored(ticket, self.node.durability());
+        }
         self.settle();
         ticket
     }
 
     pub(super) fn publish(&mut self, publish: Publish<'_>) {
+        if !self.throttle.publishes() {
+            self.begin_to_publish();
+        }
         let Some(Open { publisher, .. }) = &mut self.open else {
             return;
         };
@@ -68,6 +74,9 @@ impl Connection {
 
     /// Checks a message that waits for its commit.
     pub(super) fn stage(&mut self, publish: Publish<'_>) {
+        if !self.throttle.publishes() {
+            self.begin_to_publish();
+        }
         let Some(Open { publisher, .. }) = &mut self.open else {
             return;
         };
