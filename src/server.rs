@@ -9,7 +9,7 @@ use std::time::Duration;
 use leveret_protocol::Limits;
 use tokio::task::JoinHandle;
 
-use crate::broker::{Access, ConnectionLimits, Node};
+use crate::broker::{Access, ConnectionLimits, InMemory, MonitorSettings, Node, monitor};
 use crate::config::Config;
 use crate::gateway::amqp::{AmqpSettings, Listener};
 use crate::model::BrokerError;
@@ -33,6 +33,7 @@ pub struct Broker {
     node: Arc<Node>,
     addresses: Vec<SocketAddr>,
     listeners: Vec<JoinHandle<()>>,
+    monitor: JoinHandle<()>,
 }
 
 /// Why a broker does not start.
@@ -80,6 +81,7 @@ impl Broker {
             Access::new(config.users.clone()),
             connection_limits(config),
             topology.vhosts.iter().cloned(),
+            Arc::new(InMemory::default()),
         );
         let changes = topology::diff(&Topology::default(), topology).unwrap_or_default();
         topology::apply(&changes, &node).map_err(StartError::Topology)?;
@@ -97,10 +99,12 @@ impl Broker {
             .into_iter()
             .map(|listener| tokio::spawn(listener.serve()))
             .collect();
+        let monitor = tokio::spawn(monitor(Arc::clone(&node), monitor_settings(config)));
         Ok(Self {
             node,
             addresses,
             listeners,
+            monitor,
         })
     }
 
@@ -153,6 +157,7 @@ impl Drop for Broker {
         for listener in &self.listeners {
             listener.abort();
         }
+        self.monitor.abort();
         self.node.close_connections("broker stopped");
     }
 }
@@ -189,6 +194,14 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         per_user: limits.connections_per_user_max,
         per_vhost: limits.connections_per_vhost_max,
         outbox_bytes: usize::try_from(limits.outbox_bytes_max).unwrap_or(usize::MAX),
+    }
+}
+
+fn monitor_settings(config: &Config) -> MonitorSettings {
+    MonitorSettings {
+        data_dir: config.server.data_dir.clone(),
+        disk_free_min: config.store.disk_free_min,
+        memory_max: config.limits.memory_max,
     }
 }
 

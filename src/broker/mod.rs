@@ -6,9 +6,12 @@
 //! await: catalog, then one queue, then one outbox.
 
 mod access;
+mod alarms;
 mod definitions;
+mod durability;
 mod exchanges;
 mod ledger;
+mod monitor;
 mod node;
 mod outbox;
 mod properties;
@@ -21,8 +24,11 @@ mod reply_to;
 mod vhost;
 
 pub use access::{Access, LoginRefused};
+pub use alarms::{Alarm, AlarmSet, Alarms};
 pub use definitions::Definition;
+pub use durability::{Durability, InMemory, Waiters};
 pub use exchanges::{BindRequest, ExchangeRequest};
+pub use monitor::{MonitorSettings, monitor};
 pub use node::{ConnectionLimits, Node};
 pub use outbox::{Outbox, Outgoing, Wakes};
 pub use publish::{Incoming, Publisher};

@@ -13,7 +13,7 @@ use crate::model::{BrokerError, ConnectionId, Now, Ticket, UserName, VhostName};
 use crate::store::metadata::Metadata;
 
 use super::ledger::Ledger;
-use super::{Access, Outbox, Outgoing, ReplyTargets, Vhost, Wakes};
+use super::{Access, Alarms, Durability, Outbox, Outgoing, ReplyTargets, Vhost, Wakes};
 
 /// One running broker.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Node {
     pub(super) vhosts: RwLock<HashMap<VhostName, Arc<Vhost>>>,
     pub(super) ledger: Arc<Ledger>,
     reply_targets: Arc<ReplyTargets>,
+    durability: Arc<dyn Durability>,
+    alarms: Alarms,
     limits: ConnectionLimits,
     connections: Mutex<HashMap<ConnectionId, Registration>>,
     last_connection: AtomicU64,
@@ -60,13 +62,14 @@ impl Node {
         access: Access,
         limits: ConnectionLimits,
         vhosts: impl IntoIterator<Item = VhostName>,
+        durability: Arc<dyn Durability>,
     ) -> Arc<Self> {
         let ledger = Ledger::in_memory();
         let vhosts = vhosts
             .into_iter()
             .map(|name| (name.clone(), Vhost::new(name, Arc::clone(&ledger))))
             .collect();
-        Self::with(access, limits, ledger, vhosts)
+        Self::with(access, limits, ledger, vhosts, durability)
     }
 
     pub(super) fn with(
@@ -74,6 +77,7 @@ impl Node {
         limits: ConnectionLimits,
         ledger: Arc<Ledger>,
         vhosts: HashMap<VhostName, Arc<Vhost>>,
+        durability: Arc<dyn Durability>,
     ) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
@@ -82,6 +86,8 @@ impl Node {
             limits,
             vhosts: RwLock::new(vhosts),
             reply_targets: Arc::default(),
+            durability,
+            alarms: Alarms::default(),
             connections: Mutex::default(),
             last_connection: AtomicU64::new(0),
             connection_ended: Notify::new(),
@@ -118,6 +124,18 @@ impl Node {
     #[must_use]
     pub fn reply_targets(&self) -> &Arc<ReplyTargets> {
         &self.reply_targets
+    }
+
+    /// How far the store has come.
+    #[must_use]
+    pub fn durability(&self) -> &dyn Durability {
+        &*self.durability
+    }
+
+    /// What there is too little of.
+    #[must_use]
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
     }
 
     /// A virtual host.
@@ -212,6 +230,7 @@ impl Node {
 
     /// A connection has ended.
     pub fn disconnect(&self, id: ConnectionId) {
+        self.alarms.remove_publisher(id);
         self.connections.lock().remove(&id);
         self.connection_ended.notify_waiters();
     }

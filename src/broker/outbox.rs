@@ -7,6 +7,7 @@
 //! client costs its prefetch and this much, and nobody else waits for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -47,8 +48,13 @@ pub struct Outbox {
     bytes_max: usize,
     state: Mutex<State>,
     wake: Notify,
-    /// Told of a close, which does not wait until the client has read more.
-    close: Notify,
+    /// Told of what does not wait until the client has read more: a close, and
+    /// what the store or the alarms have new.
+    urgent: Notify,
+    /// Whether the connection is to end.
+    closes: AtomicBool,
+    /// Whether it is among those that the store wakes.
+    waits: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +80,9 @@ impl Outbox {
             bytes_max,
             state: Mutex::default(),
             wake: Notify::new(),
-            close: Notify::new(),
+            urgent: Notify::new(),
+            closes: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
         })
     }
 
@@ -93,7 +101,8 @@ impl Outbox {
         wakes.add(self, &mut state);
         drop(state);
         if closes {
-            self.close.notify_one();
+            self.closes.store(true, Ordering::Release);
+            self.urgent.notify_one();
         }
     }
 
@@ -140,9 +149,32 @@ impl Outbox {
         self.wake.notified().await;
     }
 
-    /// Completes when the connection is to end.
-    pub async fn close_asked(&self) {
-        self.close.notified().await;
+    /// Completes when the connection was nudged or is to end, since the last
+    /// time.
+    pub async fn urgent(&self) {
+        self.urgent.notified().await;
+    }
+
+    /// Whether the connection was told to end.
+    #[must_use]
+    pub fn close_asked(&self) -> bool {
+        self.closes.load(Ordering::Acquire)
+    }
+
+    /// Has the connection's task look at the store and the alarms again.
+    pub fn nudge(&self) {
+        self.urgent.notify_one();
+    }
+
+    /// Whether it did not wait for the store before.
+    pub(super) fn start_waiting(&self) -> bool {
+        !self.waits.swap(true, Ordering::AcqRel)
+    }
+
+    /// The store has come further.
+    pub(super) fn waited(&self) {
+        self.waits.store(false, Ordering::Release);
+        self.nudge();
     }
 }
 

@@ -10,7 +10,7 @@ use crate::routing::BindRefused;
 use crate::store::metadata::{Change, Definitions, Metadata, VhostDefinitions};
 
 use super::ledger::Ledger;
-use super::{Access, ConnectionLimits, Node, Vhost};
+use super::{Access, ConnectionLimits, Durability, Node, Vhost};
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +27,7 @@ impl Node {
         limits: ConnectionLimits,
         vhosts: impl IntoIterator<Item = VhostName>,
         metadata: Arc<Metadata>,
+        durability: Arc<dyn Durability>,
         definitions: Definitions,
     ) -> Result<Arc<Self>, BrokerError> {
         let ledger = Ledger::new(Some(metadata), definitions.next_queue_id);
@@ -41,7 +42,7 @@ impl Node {
             let vhost = recovered.entry(name.clone());
             vhost.or_insert_with(|| Vhost::new(name, Arc::clone(&ledger)));
         }
-        Ok(Self::with(access, limits, ledger, recovered))
+        Ok(Self::with(access, limits, ledger, recovered, durability))
     }
 }
 

@@ -14,6 +14,7 @@ mod document;
 mod kind;
 mod password;
 mod secret;
+mod store;
 mod units;
 mod users;
 
@@ -33,6 +34,7 @@ pub use kind::{
 };
 pub use password::{HashFailed, NotAHash, Password, PasswordHash, hash_password};
 pub use secret::Secret;
+pub use store::{Fsync, MemoryMax, StoreConfig};
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 pub use users::{User, Users};
 
@@ -41,6 +43,7 @@ pub(crate) use kind::{alternatives, integer};
 use crate::model::VhostName;
 
 use kind::Address;
+use store::MemoryMaxKind;
 
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,6 +54,8 @@ pub struct Config {
     pub amqp: AmqpConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// `[store]`
+    pub store: StoreConfig,
     /// `[log]`
     pub log: LogConfig,
     /// `[[user]]`
@@ -111,6 +116,8 @@ pub struct LimitsConfig {
     pub unsettled_per_channel_max: Option<u32>,
     /// Octets that may wait for one connection to read them.
     pub outbox_bytes_max: u64,
+    /// The process's memory from which publishers are blocked.
+    pub memory_max: MemoryMax,
 }
 
 /// The log on standard error.
@@ -147,6 +154,7 @@ impl Config {
             server: ServerConfig::read(root.section("server")),
             amqp: AmqpConfig::read(root.section("amqp")),
             limits: LimitsConfig::read(root.section("limits")),
+            store: StoreConfig::read(root.section("store")),
             log: LogConfig::read(root.section("log")),
             users: read_users(root, vhosts),
         }
@@ -160,6 +168,7 @@ impl Config {
             ("[server]", self.server != new.server),
             ("[amqp]", self.amqp != new.amqp),
             ("[limits]", self.limits != new.limits),
+            ("[store]", self.store != new.store),
             ("[log]", self.log != new.log),
             ("[[user]]", self.users != new.users),
         ]
@@ -251,6 +260,7 @@ impl LimitsConfig {
                 OUTBOX_SIZE_MAX,
                 default.outbox_bytes_max,
             ),
+            memory_max: table.read("memory_max", MemoryMaxKind, default.memory_max),
         };
         table.finish();
         config
@@ -351,6 +361,7 @@ impl Default for LimitsConfig {
             connections_per_vhost_max: None,
             unsettled_per_channel_max: Some(1_000_000),
             outbox_bytes_max: MIB.into(),
+            memory_max: MemoryMax::default(),
         }
     }
 }

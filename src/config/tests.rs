@@ -65,6 +65,14 @@ fn every_table_is_read() {
         connections_per_vhost_max = 3
         unsettled_per_channel_max = 4
         outbox_size_max = "64KiB"
+        memory_max = "75 %"
+
+        [store]
+        fsync = "interval 50 ms"
+        log_size = "1GiB"
+        segment_size = "4MiB"
+        hot_size = "128MiB"
+        disk_free_min = "10GB"
 
         [log]
         level = "warn,leveret::session=trace"
@@ -101,6 +109,14 @@ fn every_table_is_read() {
             connections_per_vhost_max: Some(3),
             unsettled_per_channel_max: Some(4),
             outbox_bytes_max: 65_536,
+            memory_max: MemoryMax::Percent(75),
+        },
+        store: StoreConfig {
+            fsync: Fsync::Interval(Duration::from_millis(50)),
+            log_bytes: 1 << 30,
+            segment_bytes: 4 << 20,
+            hot_bytes: 128 << 20,
+            disk_free_min: Some(10_000_000_000),
         },
         log: LogConfig {
             level: "warn,leveret::session=trace".parse().expect("a filter"),
@@ -119,8 +135,8 @@ fn changed_tables_are_named() {
         ("", &["[limits]"]),
         (
             "[server]\nworkers = 1\n[amqp]\nheartbeat = \"5s\"\n[limits]\ntable_depth_max = 9\n\
-             [log]\nlevel = \"warn\"\n[[user]]\nname = \"guest\"\npassword = \"other\"\n",
-            &["[server]", "[amqp]", "[log]", "[[user]]"],
+             [store]\nfsync = \"never\"\n[log]\nlevel = \"warn\"\n[[user]]\nname = \"guest\"\npassword = \"other\"\n",
+            &["[server]", "[amqp]", "[store]", "[log]", "[[user]]"],
         ),
     ] {
         assert_eq!(old.changed_tables(&read(text).0), changed, "{text}");
@@ -250,6 +266,45 @@ const ERRORS: &[(&str, &[&str])] = &[
         "[limits]\nconnections_max = 0\n",
         &[
             "leveret.toml:2:19: error: 'connections_max' in [limits]: expected a whole number from 1, or \"unlimited\", found 0",
+        ],
+    ),
+    (
+        "[limits]\nmemory_max = \"101%\"\n",
+        &[
+            "leveret.toml:2:14: error: 'memory_max' in [limits]: expected a share such as \"40%\", a size from \"16MiB\" to \"1048576GiB\", or \"unlimited\", found \"101%\"",
+        ],
+    ),
+    (
+        "[limits]\nmemory_max = \"0%\"\n[store]\nhot_size = \"unlimited\"\n",
+        &[
+            "leveret.toml:2:14: error: 'memory_max' in [limits]: expected a share such as \"40%\", a size from \"16MiB\" to \"1048576GiB\", or \"unlimited\", found \"0%\"",
+            "leveret.toml:4:12: error: 'hot_size' in [store]: expected a size from \"1MiB\" to \"1024GiB\", found \"unlimited\"",
+        ],
+    ),
+    (
+        "[store]\nfsync = \"often\"\n",
+        &[
+            "leveret.toml:2:9: error: 'fsync' in [store]: expected \"always\", \"never\", or \"interval\" with a duration from \"1ms\" to \"1m\" as in \"interval 50ms\", found \"often\"",
+        ],
+    ),
+    (
+        "[store]\nfsync = \"interval 2m\"\nfsyncs = 1\n",
+        &[
+            "leveret.toml:2:9: error: 'fsync' in [store]: expected \"always\", \"never\", or \"interval\" with a duration from \"1ms\" to \"1m\" as in \"interval 50ms\", found \"interval 2m\"",
+            "leveret.toml:3:1: error: unknown key 'fsyncs' in [store], did you mean 'fsync'?",
+        ],
+    ),
+    (
+        "[store]\nlog_size = \"1KiB\"\ndisk_free_min = \"5%\"\n",
+        &[
+            "leveret.toml:2:12: error: 'log_size' in [store]: expected a size from \"16MiB\" to \"1024GiB\", found \"1KiB\"",
+            "leveret.toml:3:17: error: 'disk_free_min' in [store]: expected \"auto\" or a size such as \"2GiB\", found \"5%\"",
+        ],
+    ),
+    (
+        "[store]\nlog_size = \"16MiB\"\nsegment_size = \"1GiB\"\n",
+        &[
+            "leveret.toml:3:16: error: 'segment_size' in [store]: expected a size from \"1MiB\" to \"256MiB\", found \"1GiB\"",
         ],
     ),
     (

@@ -166,7 +166,7 @@ impl Session {
         self.channel_keys.clear();
         self.last_channel = None;
         self.unconfirmed.clear();
-        self.awaiting.clear();
+        self.waiting.clear();
         self.consumers.clear();
         match (farewell, self.failure.take()) {
             (Farewell::Close, Some(failure)) => {
@@ -261,7 +261,7 @@ impl Session {
         self.channel_keys.remove(&number);
         self.last_channel = None;
         self.unconfirmed.retain(|unconfirmed| *unconfirmed != key);
-        self.awaiting.retain(|awaiting| *awaiting != key);
+        self.waiting.retain(|waiting| *waiting != key);
     }
 
     /// Channels that failed since the last call, with the reply texts, for the log.

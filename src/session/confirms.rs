@@ -1,12 +1,12 @@
-//! Publisher confirms (RabbitMQ's extension, WIRE.md section 5): each publish of a
+//! Publisher confirms (an extension of RabbitMQ): each publish of a
 //! channel in confirm mode is acked or nacked once, in the order of the numbers.
 //!
 //! ```text
 //! handed over ─confirm_published─▶ acked                 (nothing to wait for)
-//!                    └─▶ awaited ─settle_confirms─▶ acked or nacked
+//!                    └─▶ waiting ─settle_confirms─▶ acked or nacked
 //! ```
 //!
-//! Invariant: `answered <= noted <= handed_over`, and what is awaited covers
+//! Invariant: `answered <= noted <= handed_over`, and what waits covers
 //! just the numbers behind `answered` up to `noted`.
 
 use std::collections::VecDeque;
@@ -26,12 +26,12 @@ pub(super) struct Confirms {
     noted: PublishSeqNo,
     answered: PublishSeqNo,
     /// What the publishes behind `answered` wait for, in their order.
-    awaited: VecDeque<Awaited>,
+    waiting: VecDeque<Waiting>,
 }
 
 /// Publishes from the previous entry's end up to and with `up_to`.
 #[derive(Clone, Copy, Debug)]
-struct Awaited {
+struct Waiting {
     up_to: PublishSeqNo,
     ticket: Ticket,
 }
@@ -50,15 +50,15 @@ impl Session {
             else {
                 continue;
             };
-            if ticket == Ticket(0) && !confirms.awaits() {
+            if ticket == Ticket(0) && !confirms.waits() {
                 confirms.noted = confirms.handed_over;
                 let up_to = confirms.noted;
                 confirms.answer(up_to, Verdict::Stored, *number, &mut self.output);
             } else {
-                let first = !confirms.awaits();
+                let first = !confirms.waits();
                 confirms.wait_for(ticket);
-                if first && confirms.awaits() {
-                    self.awaiting.push(key);
+                if first && confirms.waits() {
+                    self.waiting.push(key);
                 }
             }
         }
@@ -67,22 +67,22 @@ impl Session {
     /// Whether publishes wait for the store: their confirms come by
     /// [`Session::settle_confirms`].
     #[must_use]
-    pub fn awaits_store(&self) -> bool {
-        !self.awaiting.is_empty()
+    pub fn waits_for_store(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Confirms what the store has decided: acks for what is stored, nacks for
     /// what failed, as few of them as the order allows.
     pub fn settle_confirms(&mut self, progress: &Progress) {
         let (channels, output) = (&mut self.channels, &mut self.output);
-        self.awaiting.retain(|key| match channels.get_mut(*key) {
+        self.waiting.retain(|key| match channels.get_mut(*key) {
             Some(Channel {
                 number,
                 mode: Mode::Confirm(confirms),
                 ..
             }) => {
                 confirms.settle(progress, *number, output);
-                confirms.awaits()
+                confirms.waits()
             }
             // It ends, and awaits nothing any more.
             _ => false,
@@ -108,8 +108,8 @@ impl Confirms {
         self.handed_over.0 -= 1;
     }
 
-    fn awaits(&self) -> bool {
-        !self.awaited.is_empty()
+    fn waits(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     fn wait_for(&mut self, ticket: Ticket) {
@@ -118,15 +118,15 @@ impl Confirms {
         }
         self.noted = self.handed_over;
         let up_to = self.noted;
-        match self.awaited.back_mut() {
+        match self.waiting.back_mut() {
             Some(last) if last.ticket == ticket => last.up_to = up_to,
-            _ => self.awaited.push_back(Awaited { up_to, ticket }),
+            _ => self.waiting.push_back(Waiting { up_to, ticket }),
         }
     }
 
     fn settle(&mut self, progress: &Progress, number: u16, output: &mut Output) {
         let mut run = None;
-        while let Some(first) = self.awaited.front() {
+        while let Some(first) = self.waiting.front() {
             let verdict = progress.verdict(first.ticket);
             if verdict == Verdict::Pending {
                 break;
@@ -136,7 +136,7 @@ impl Confirms {
             {
                 self.answer(up_to, of_run, number, output);
             }
-            run = self.awaited.pop_front().map(|one| (one.up_to, verdict));
+            run = self.waiting.pop_front().map(|one| (one.up_to, verdict));
         }
         if let Some((up_to, verdict)) = run {
             self.answer(up_to, verdict, number, output);

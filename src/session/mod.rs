@@ -69,7 +69,7 @@ pub struct Session {
     /// [`Session::confirm_published`].
     unconfirmed: Vec<usize>,
     /// Channels with publishes that wait for the store, each once.
-    awaiting: Vec<usize>,
+    waiting: Vec<usize>,
     settlements: Vec<Settlement>,
     /// What `connection.close` will say.
     failure: Option<channel::Failure>,
@@ -134,7 +134,7 @@ impl Session {
             next_consumer_serial: 0,
             releasing: Vec::new(),
             unconfirmed: Vec::new(),
-            awaiting: Vec::new(),
+            waiting: Vec::new(),
             settlements: Vec::new(),
             failure: None,
             channel_failures: Vec::new(),

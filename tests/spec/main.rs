@@ -10,6 +10,7 @@
 mod support;
 
 mod bindings;
+mod blocked;
 mod channels;
 mod configured;
 mod confirms;
@@ -20,6 +21,7 @@ mod frames;
 mod get;
 mod handshake;
 mod heartbeats;
+mod held;
 mod hostile;
 mod limits;
 mod publishing;

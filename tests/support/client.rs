@@ -203,6 +203,23 @@ impl Client {
         }
     }
 
+    /// Asserts that no octet waits to be read. As [`Client::expect_nothing`],
+    /// only of use behind what shows that it would have come.
+    #[track_caller]
+    pub fn expect_no_octets(&mut self) {
+        assert!(self.stashed.is_empty(), "{:?}", self.stashed);
+        assert_eq!(self.taken, self.inbound.len(), "octets were read");
+        self.stream
+            .set_nonblocking(true)
+            .expect("a connected socket");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream
+            .set_nonblocking(false)
+            .expect("a connected socket");
+        let error = peeked.expect_err("something waits to be read");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    }
+
     /// Waits until the server has closed the socket; what comes before is
     /// dropped, but a `connection.close` is answered.
     #[track_caller]

@@ -23,10 +23,12 @@ use crate::model::UserName;
 use crate::session::{Login, Session};
 
 use super::attachments::Attachments;
+use super::barrier::Barrier;
 use super::buffers;
 use super::channels::{Attached, ChannelSide};
 use super::heartbeat::{Due, Pulse};
 use super::listener::AmqpSettings;
+use super::throttle::Throttle;
 
 /// A connection without its socket.
 pub(super) struct Connection {
@@ -48,6 +50,9 @@ pub(super) struct Connection {
     pub(super) emptied: bool,
     /// Deliveries that a channel may hold unsettled; 0 is unlimited.
     pub(super) unsettled_max: u32,
+    /// What the held part of the output waits for.
+    pub(super) barrier: Barrier,
+    pub(super) throttle: Throttle,
     handshake: Option<OwnedSemaphorePermit>,
 }
 
@@ -91,6 +96,8 @@ pub(super) async fn serve(
         emptied: false,
         handshake: Some(handshake),
         unsettled_max: settings.unsettled_max,
+        barrier: Barrier::default(),
+        throttle: Throttle::default(),
         node: Arc::clone(&node),
     };
     let pulse = Pulse::new(Instant::now(), settings.handshake_timeout);
@@ -113,6 +120,8 @@ impl Connection {
         let timer = tokio::time::sleep_until(pulse.next(Instant::now()).into());
         tokio::pin!(timer);
         loop {
+            self.look_at_alarms();
+            self.look_at_store()?;
             if self.write(&writer)? {
                 pulse.written(Instant::now());
             }
@@ -129,7 +138,14 @@ impl Connection {
                 pulse.limit(now, CLOSE_TIMEOUT);
                 timer.as_mut().reset(pulse.next(now).into());
             }
-            let pending = self.session.output().pending_bytes();
+            let reads = self.throttle.reads() || self.session.is_closing();
+            if reads != pulse.listens() {
+                let now = Instant::now();
+                pulse.listen(now, reads);
+                timer.as_mut().reset(pulse.next(now).into());
+            }
+            let output = self.session.output();
+            let (pending, writable) = (output.pending_bytes(), output.writable_bytes());
             if self.emptied && pending < DRAIN_BYTES_MAX {
                 self.emptied = false;
                 self.resume_parked();
@@ -138,8 +154,8 @@ impl Connection {
             // client's frames or the timer from being looked at.
             tokio::select! {
                 () = outbox.filled(), if pending < DRAIN_BYTES_MAX => self.outbox_filled(),
-                () = outbox.close_asked(), if pending >= DRAIN_BYTES_MAX => self.outbox_filled(),
-                read = buffers::read(&mut reader, &mut input), if pending < UNSENT_BYTES_MAX => {
+                () = outbox.urgent() => if outbox.close_asked() { self.outbox_filled() },
+                read = buffers::read(&mut reader, &mut input), if reads && pending < UNSENT_BYTES_MAX => {
                     if read? == 0 {
                         self.session.disconnected("the client closed the socket");
                         return Ok(());
@@ -149,7 +165,7 @@ impl Connection {
                     // Those who were just given work run before more is read.
                     tokio::task::yield_now().await;
                 }
-                ready = writer.writable(), if pending > 0 => ready?,
+                ready = writer.writable(), if writable > 0 => ready?,
                 () = &mut timer => {
                     let now = Instant::now();
                     match pulse.due(now) {
@@ -227,7 +243,7 @@ impl Connection {
     fn write(&mut self, writer: &WriteHalf<'_>) -> io::Result<bool> {
         let output = self.session.output();
         let mut any = false;
-        while !output.is_empty() {
+        while output.writable_bytes() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let used = output.slices(&mut slices);
             match writer.try_write_vectored(&slices[..used]) {
@@ -245,14 +261,22 @@ impl Connection {
         Ok(any)
     }
 
-    /// Writes what is left, for a while.
+    /// Writes what is left, for a while: it may still wait for the store.
     async fn finish(&mut self, writer: &mut WriteHalf<'_>) -> io::Result<()> {
         let rest = async {
-            while !self.session.output().is_empty() {
-                writer.writable().await?;
+            let outbox = Arc::clone(&self.outbox);
+            loop {
+                self.look_at_store()?;
                 self.write(writer)?;
+                let output = self.session.output();
+                if output.is_empty() {
+                    return writer.shutdown().await;
+                }
+                tokio::select! {
+                    ready = writer.writable(), if output.writable_bytes() > 0 => ready?,
+                    () = outbox.urgent() => {}
+                }
             }
-            writer.shutdown().await
         };
         tokio::time::timeout(CLOSE_TIMEOUT, rest)
             .await

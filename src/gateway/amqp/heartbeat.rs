@@ -10,6 +10,8 @@ pub(super) struct Pulse {
     /// Until when the handshake, or the answer to a close, may take.
     deadline: Option<Instant>,
     last_in: Instant,
+    /// Whether the peer is read: otherwise it cannot be missed.
+    listens: bool,
     last_out: Instant,
 }
 
@@ -31,6 +33,7 @@ impl Pulse {
             interval: None,
             deadline: Some(now + handshake),
             last_in: now,
+            listens: true,
             last_out: now,
         }
     }
@@ -55,6 +58,16 @@ impl Pulse {
         self.last_in = now;
     }
 
+    pub(super) fn listens(&self) -> bool {
+        self.listens
+    }
+
+    /// The peer is read from now on, or not. It gets all its time anew.
+    pub(super) fn listen(&mut self, now: Instant, listens: bool) {
+        self.listens = listens;
+        self.last_in = now;
+    }
+
     pub(super) fn written(&mut self, now: Instant) {
         self.last_out = now;
     }
@@ -66,7 +79,7 @@ impl Pulse {
         let Some(interval) = self.interval else {
             return Due::Nothing;
         };
-        if now >= self.last_in + interval * 5 / 2 {
+        if self.listens && now >= self.last_in + interval * 5 / 2 {
             Due::PeerGone
         } else if now >= self.last_out + interval / 2 {
             Due::Heartbeat
@@ -80,9 +93,14 @@ impl Pulse {
         let far = now + Duration::from_secs(3_600);
         let deadline = self.deadline.unwrap_or(far);
         match self.interval {
-            Some(interval) => deadline
-                .min(self.last_out + interval / 2)
-                .min(self.last_in + interval * 5 / 2),
+            Some(interval) => {
+                let heartbeat = deadline.min(self.last_out + interval / 2);
+                if self.listens {
+                    heartbeat.min(self.last_in + interval * 5 / 2)
+                } else {
+                    heartbeat
+                }
+            }
             None => deadline,
         }
     }
@@ -110,6 +128,25 @@ mod tests {
         assert_eq!(pulse.due(start + 10 * second), Due::PeerGone);
         pulse.read(start + 9 * second);
         assert_eq!(pulse.due(start + 10 * second), Due::Nothing);
+    }
+
+    #[test]
+    fn a_peer_that_is_not_read_is_not_missed() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut pulse = Pulse::new(start, second);
+        pulse.start(4);
+        pulse.written(start + 100 * second);
+        pulse.listen(start + second, false);
+        assert_eq!(pulse.due(start + 101 * second), Due::Nothing);
+        assert_eq!(pulse.next(start + 101 * second), start + 102 * second);
+        assert_eq!(pulse.due(start + 102 * second), Due::Heartbeat);
+        pulse.written(start + 102 * second);
+        pulse.listen(start + 103 * second, true);
+        assert_eq!(pulse.due(start + 103 * second), Due::Nothing);
+        pulse.written(start + 112 * second);
+        assert_eq!(pulse.next(start + 112 * second), start + 113 * second);
+        assert_eq!(pulse.due(start + 113 * second), Due::PeerGone);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! octets between its socket, its [`crate::session::Session`] and the broker.
 
 mod attachments;
+mod barrier;
 mod buffers;
 mod channels;
 mod connection;
@@ -12,5 +13,6 @@ mod publishing;
 mod queue_requests;
 mod release;
 mod requests;
+mod throttle;
 
 pub use listener::{AmqpSettings, Listener};

@@ -34,18 +34,25 @@ impl Connection {
     }
 
     /// Hands over what was collected: messages to their queues, settlements to
-    /// theirs, confirms to the client.
-    pub(super) fn flush(&mut self) {
+    /// theirs, confirms to the client. What the messages are stored under.
+    pub(super) fn flush(&mut self) -> Ticket {
         let now = self.node.now();
         let ticket = match &mut self.open {
             Some(open) => open.publisher.flush(now, &mut self.wakes),
             None => Ticket(0),
         };
         self.session.confirm_published(ticket);
+        if ticket != Ticket(0) {
+            self.throttle.stored(ticket, self.node.durability());
+        }
         self.settle();
+        ticket
     }
 
     pub(super) fn publish(&mut self, publish: Publish<'_>) {
+        if !self.throttle.publishes() {
+            self.begin_to_publish();
+        }
         let Some(Open { publisher, .. }) = &mut self.open else {
             return;
         };
@@ -67,6 +74,9 @@ impl Connection {
 
     /// Checks a message that waits for its commit.
     pub(super) fn stage(&mut self, publish: Publish<'_>) {
+        if !self.throttle.publishes() {
+            self.begin_to_publish();
+        }
         let Some(Open { publisher, .. }) = &mut self.open else {
             return;
         };
@@ -77,14 +87,16 @@ impl Connection {
     }
 
     /// Routes a committed transaction's messages; its settlements are settled
-    /// by the same flush.
+    /// by the same flush. The answer waits until the messages are stored.
     pub(super) fn commit(&mut self, channel: u16, publishes: Vec<StagedPublish>) {
         for publish in publishes {
             self.publish(publish);
         }
-        self.flush();
+        let ticket = self.flush();
+        let place = self.session.output().pending_bytes();
         self.session
             .reply(channel, &leveret_protocol::method::TxCommitOk {});
+        self.hold_for_log(place, ticket);
     }
 
     fn settle(&mut self) {

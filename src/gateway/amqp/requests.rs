@@ -11,6 +11,7 @@ use crate::broker::{BindRequest, ExchangeRequest, Publisher, Requester};
 use crate::model::{BrokerError, Destination, ExchangeName, QueueName, VhostName};
 use crate::session::Request;
 
+use super::barrier::DefinitionCall;
 use super::connection::{Awaited, Connection, Open};
 
 impl Connection {
@@ -24,8 +25,11 @@ impl Connection {
             Request::OpenVhost(name) => self.open_vhost(&name),
             Request::Call { channel, method } => {
                 let ids = method.ids();
-                if let Err(error) = self.call(channel, method) {
-                    self.session.refuse(channel, ids, &error);
+                let definition = DefinitionCall::new(&method, self);
+                match (self.call(channel, method), definition) {
+                    (Ok(()), Some(call)) => self.hold_for_definitions(&call),
+                    (Ok(()), None) => {}
+                    (Err(error), _) => self.session.refuse(channel, ids, &error),
                 }
             }
             Request::CloseChannel(channel) => {

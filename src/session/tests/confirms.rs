@@ -39,13 +39,13 @@ fn a_confirm_waits_for_the_store_and_covers_all_that_is_stored() {
     publish(&mut client, 1, 7);
     client.session.settle_confirms(&up_to(4));
     assert_eq!(client.output(), [""; 0]);
-    assert!(client.session.awaits_store());
+    assert!(client.session.waits_for_store());
     client.session.settle_confirms(&up_to(6));
     assert_eq!(client.output(), ["1: ack ..3"]);
     client.session.settle_confirms(&up_to(100));
     client.session.settle_confirms(&up_to(100));
     assert_eq!(client.output(), ["1: ack 4"]);
-    assert!(!client.session.awaits_store());
+    assert!(!client.session.waits_for_store());
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_number_opened_again_is_not_confirmed_what_it_published_before() {
         }
         other => panic!("{other:?}"),
     });
-    assert!(!client.session.awaits_store());
+    assert!(!client.session.waits_for_store());
     client.send(1, &ChannelOpen { out_of_band: "" });
     client.send(1, &ConfirmSelect { nowait: true });
     publish(&mut client, 1, 6);
@@ -290,7 +290,7 @@ proptest! {
         let last = world.progress(stops);
         world.client.session.settle_confirms(&last);
         world.check(stops);
-        prop_assert!(!world.client.session.awaits_store());
+        prop_assert!(!world.client.session.waits_for_store());
         for (channel, owed) in &world.owed {
             prop_assert_eq!(owed.answered, owed.tickets.len(), "channel {}", channel);
         }
