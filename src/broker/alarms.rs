@@ -1,6 +1,5 @@
-//! What the machine runs short of (RabbitMQ: connection.blocked). While an alarm holds,
-//! connections that publish are not read; whoever only consumes goes on, and so
-//! makes room.
+//! What the machine runs short of. While an alarm holds, connections that
+//! publish are not read; whoever only consumes goes on, and so makes room.
 //!
 //! A connection that begins to publish asks to be nudged and then looks, in
 //! this order: a change before the look is seen, one after it nudges.

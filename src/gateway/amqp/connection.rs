@@ -168,27 +168,38 @@ impl Connection {
                 ready = writer.writable(), if writable > 0 => ready?,
                 () = &mut timer => {
                     let now = Instant::now();
-                    match pulse.due(now) {
-                        Due::Nothing => {}
-                        Due::Heartbeat => self.session.heartbeat(),
-                        // Not listened to is not silent: we may be late
-                        // ourselves, or it does not read and so is not read.
-                        Due::PeerGone if has_more(reader.as_ref()) => pulse.read(now),
-                        Due::PeerGone => {
-                            let error = "missed heartbeats from client";
-                            return Err(io::Error::new(io::ErrorKind::TimedOut, error));
-                        }
-                        Due::TimedOut => {
-                            let error = if was_running { "close timed out" } else { "handshake timed out" };
-                            return Err(io::Error::new(io::ErrorKind::TimedOut, error));
-                        }
-                    }
-                    if pulse.due(now) == Due::Heartbeat {
-                        pulse.written(now);
-                    }
+                    self.time_passed(now, &mut pulse, was_running, reader.as_ref())?;
                     timer.as_mut().reset(pulse.next(now).into());
                 }
             }
+        }
+    }
+
+    /// Does what is due by now; an error if that is the end.
+    fn time_passed(
+        &mut self,
+        now: Instant,
+        pulse: &mut Pulse,
+        was_running: bool,
+        stream: &TcpStream,
+    ) -> io::Result<()> {
+        let ends = |error| Err(io::Error::new(io::ErrorKind::TimedOut, error));
+        match pulse.due(now) {
+            Due::Nothing => Ok(()),
+            Due::Heartbeat => {
+                self.session.heartbeat();
+                pulse.written(now);
+                Ok(())
+            }
+            // Not listened to is not silent: we may be late ourselves, or it
+            // does not read and so is not read.
+            Due::PeerGone if has_more(stream) => {
+                pulse.read(now);
+                Ok(())
+            }
+            Due::PeerGone => ends("missed heartbeats from client"),
+            Due::TimedOut if was_running => ends("close timed out"),
+            Due::TimedOut => ends("handshake timed out"),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Whether a connection is read. One that publishes is not while an alarm
-//! holds (RabbitMQ: connection.blocked), which it is told, nor while the store is behind
+//! holds, which it is told (`connection.blocked`), nor while the store is behind
 //! and has not written what came from it last, which takes a moment only.
 
 use crate::broker::{AlarmSet, Durability};
