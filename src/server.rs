@@ -4,16 +4,20 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leveret_protocol::Limits;
 use tokio::task::JoinHandle;
 
-use crate::broker::{Access, ConnectionLimits, InMemory, MonitorSettings, Node, monitor};
-use crate::config::Config;
+use crate::broker::{
+    Access, Alarm, ConnectionLimits, InMemory, MonitorSettings, Node, Storage, StorageError,
+    monitor, relieve,
+};
+use crate::config::{self, Config};
 use crate::gateway::amqp::{AmqpSettings, Listener};
 use crate::model::BrokerError;
 use crate::session::SessionSettings;
+use crate::store::{Fsync, StoreSettings};
 use crate::topology::{self, Topology};
 
 /// A running broker. Dropping it stops it at once; [`Broker::shutdown`] closes
@@ -33,7 +37,7 @@ pub struct Broker {
     node: Arc<Node>,
     addresses: Vec<SocketAddr>,
     listeners: Vec<JoinHandle<()>>,
-    monitor: JoinHandle<()>,
+    watchers: Vec<JoinHandle<()>>,
 }
 
 /// Why a broker does not start.
@@ -51,8 +55,17 @@ pub enum StartError {
     #[error("'{0}' is not an address with a port, such as 127.0.0.1:5672")]
     Address(String),
     /// The topology asks for what cannot be.
-    #[error("{0}")]
+    #[error("the file's definitions: {0}")]
     Topology(BrokerError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// It holds what this version refuses.
+    #[error("the definitions in the data directory: {0}")]
+    Recovery(BrokerError),
+    /// Opening the data directory has panicked.
+    #[error("opening the data directory has panicked")]
+    Panicked,
 }
 
 impl Broker {
@@ -67,22 +80,64 @@ impl Broker {
             .parse()
             .map_err(|_| StartError::Address(address.to_owned()))?;
         config.amqp.addresses = vec![parsed];
-        Self::start(&config, &Topology::default()).await
+        Self::start_in_memory(&config, &Topology::default()).await
     }
 
-    /// Starts a broker. Once this returns, clients can connect, and what the
-    /// topology defines is there. It runs on the runtime that this is called on.
+    /// Starts a broker that keeps what is durable in the configured data
+    /// directory, and recovers what is there. Once this returns, clients can
+    /// connect, and what the topology defines is there. It runs on the runtime
+    /// that this is called on.
+    ///
+    /// # Errors
+    /// If the data directory cannot be used, an address cannot be bound or the
+    /// topology cannot be applied.
+    pub async fn start(config: &Config, topology: &Topology) -> Result<Self, StartError> {
+        let started = Instant::now();
+        let directory = config.server.data_dir.clone();
+        let settings = store_settings(config);
+        let hot_bytes = config.store.hot_bytes;
+        let opened =
+            tokio::task::spawn_blocking(move || Storage::open(&directory, &settings, hot_bytes));
+        let (storage, found) = opened.await.map_err(|_| StartError::Panicked)??;
+        let report = found.report.clone();
+        let node = Node::recover(
+            Access::new(config.users.clone()),
+            connection_limits(config),
+            topology.vhosts.iter().cloned(),
+            storage,
+            found,
+        )
+        .map_err(StartError::Recovery)?;
+        let broker = Self::serve(config, topology, node)?;
+        tracing::info!(
+            directory = %config.server.data_dir.display(),
+            fsync = %config.store.fsync,
+            messages = report.messages,
+            log_bytes = report.log_bytes,
+            clean = report.clean,
+            milliseconds = started.elapsed().as_millis() as u64,
+            "the store is open"
+        );
+        Ok(broker)
+    }
+
+    /// Starts a broker that keeps everything in memory: what is durable lives as
+    /// long as the broker, as tests of other programs want it.
     ///
     /// # Errors
     /// If an address cannot be bound or the topology cannot be applied.
-    #[allow(clippy::unused_async, reason = "the store will have to be opened here")]
-    pub async fn start(config: &Config, topology: &Topology) -> Result<Self, StartError> {
+    #[allow(clippy::unused_async, reason = "to be started as the other one is")]
+    pub async fn start_in_memory(config: &Config, topology: &Topology) -> Result<Self, StartError> {
         let node = Node::new(
             Access::new(config.users.clone()),
             connection_limits(config),
             topology.vhosts.iter().cloned(),
             Arc::new(InMemory::default()),
         );
+        Self::serve(config, topology, node)
+    }
+
+    fn serve(config: &Config, topology: &Topology, node: Arc<Node>) -> Result<Self, StartError> {
         let changes = topology::diff(&Topology::default(), topology).unwrap_or_default();
         topology::apply(&changes, &node).map_err(StartError::Topology)?;
         let settings = Arc::new(amqp_settings(config));
@@ -99,12 +154,15 @@ impl Broker {
             .into_iter()
             .map(|listener| tokio::spawn(listener.serve()))
             .collect();
-        let monitor = tokio::spawn(monitor(Arc::clone(&node), monitor_settings(config)));
+        let watchers = vec![
+            tokio::spawn(monitor(Arc::clone(&node), monitor_settings(config))),
+            tokio::spawn(relieve(Arc::clone(&node))),
+        ];
         Ok(Self {
             node,
             addresses,
             listeners,
-            monitor,
+            watchers,
         })
     }
 
@@ -149,6 +207,27 @@ impl Broker {
             let left = self.node.connection_count();
             tracing::warn!(left, "connections did not close in time");
         }
+        if let Some(storage) = self.node.storage().cloned() {
+            let closed = tokio::task::spawn_blocking(move || storage.close());
+            if closed.await.is_err() {
+                tracing::error!("closing the store has panicked");
+            }
+        }
+    }
+
+    /// Completes if nothing can be stored any more, with the cause. Publishers
+    /// are blocked from then on and what they wait for is refused; all that is
+    /// left is to shut down and to start anew.
+    pub async fn failed(&self) -> String {
+        let mut ticks = tokio::time::interval(FAILURE_CHECK);
+        loop {
+            ticks.tick().await;
+            let failure = self.node.storage().and_then(|storage| storage.failure());
+            if let Some(cause) = failure {
+                self.node.alarms().raise(Alarm::Disk);
+                return cause;
+            }
+        }
     }
 }
 
@@ -157,7 +236,9 @@ impl Drop for Broker {
         for listener in &self.listeners {
             listener.abort();
         }
-        self.monitor.abort();
+        for watcher in &self.watchers {
+            watcher.abort();
+        }
         self.node.close_connections("broker stopped");
     }
 }
@@ -197,6 +278,19 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
     }
 }
 
+fn store_settings(config: &Config) -> StoreSettings {
+    let store = &config.store;
+    StoreSettings {
+        fsync: match store.fsync {
+            config::Fsync::Always => Fsync::Always,
+            config::Fsync::Interval(interval) => Fsync::Interval(interval),
+            config::Fsync::Never => Fsync::Never,
+        },
+        log_bytes: store.log_bytes,
+        segment_bytes: store.segment_bytes,
+    }
+}
+
 fn monitor_settings(config: &Config) -> MonitorSettings {
     MonitorSettings {
         data_dir: config.server.data_dir.clone(),
@@ -205,5 +299,7 @@ fn monitor_settings(config: &Config) -> MonitorSettings {
     }
 }
 
+/// How often it is looked at whether the store has failed.
+const FAILURE_CHECK: Duration = Duration::from_millis(50);
 /// How long connections may take to close at a shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

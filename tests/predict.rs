@@ -308,7 +308,7 @@ impl Running {
         let mut config = file.config.clone();
         config.amqp.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         let broker = runtime()
-            .block_on(Broker::start(&config, &file.topology))
+            .block_on(Broker::start_in_memory(&config, &file.topology))
             .expect("the broker starts");
         let address = broker.addresses()[0];
         Self {

@@ -62,7 +62,7 @@ impl Node {
         for (vhost, catalog, plan) in &mut prepared {
             let mut changes = Vec::new();
             for (name, settings) in std::mem::take(&mut plan.queues) {
-                let host = vhost.add_queue(catalog, self.ledger.queue_id(), name, settings);
+                let host = vhost.add_queue(catalog, self.ledger.queue_id(), name, settings, None);
                 changes.extend(queue_declared(vhost, &host));
             }
             changes.append(&mut plan.changes);

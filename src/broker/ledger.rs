@@ -16,16 +16,16 @@ use crate::model::{
     VhostName,
 };
 use crate::routing::{Binding, RoutingTable};
-use crate::store::metadata::{Change, Definitions, Metadata};
+use crate::store::metadata::{Change, Definitions};
 
 use super::vhost::Catalog;
-use super::{QueueHost, Vhost};
+use super::{QueueHost, Storage, Vhost};
 
 /// Shared by all virtual hosts of a node.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// `None` if definitions live in memory only.
-    metadata: Option<Arc<Metadata>>,
+    /// `None` if everything lives in memory only.
+    storage: Option<Arc<Storage>>,
     next_queue_id: AtomicU64,
 }
 
@@ -38,9 +38,9 @@ pub(super) struct Entries<'a> {
 }
 
 impl Ledger {
-    pub fn new(metadata: Option<Arc<Metadata>>, next_queue_id: QueueId) -> Arc<Self> {
+    pub fn new(storage: Option<Arc<Storage>>, next_queue_id: QueueId) -> Arc<Self> {
         Arc::new(Self {
-            metadata,
+            storage,
             next_queue_id: AtomicU64::new(next_queue_id.0),
         })
     }
@@ -51,8 +51,8 @@ impl Ledger {
     }
 
     /// Where it is written.
-    pub fn metadata(&self) -> Option<&Arc<Metadata>> {
-        self.metadata.as_ref()
+    pub fn storage(&self) -> Option<&Arc<Storage>> {
+        self.storage.as_ref()
     }
 
     /// The number of a new queue. A durable one's goes to disk with it; the
@@ -64,15 +64,15 @@ impl Ledger {
 
     /// Writes all of this or nothing.
     pub fn submit(&self, changes: Vec<Change>) {
-        if let Some(metadata) = &self.metadata {
-            metadata.submit(changes);
+        if let Some(storage) = &self.storage {
+            storage.metadata().submit(changes);
         }
     }
 
     /// What was submitted last.
     pub fn ticket(&self) -> Ticket {
-        let metadata = self.metadata.as_ref();
-        metadata.map_or(Ticket(0), |metadata| metadata.submitted())
+        let storage = self.storage.as_ref();
+        storage.map_or(Ticket(0), |storage| storage.metadata().submitted())
     }
 }
 
@@ -83,7 +83,7 @@ impl Vhost {
         routing: &RoutingTable,
         planned: &'a [(QueueName, QueueSettings)],
     ) -> Option<Entries<'a>> {
-        self.ledger.metadata().map(|_| Entries {
+        self.ledger.storage().map(|_| Entries {
             vhost: self,
             before: routing.clone(),
             planned,
@@ -211,5 +211,5 @@ pub(super) fn queue_declared(vhost: &Vhost, host: &QueueHost) -> Option<Change> 
     let settings: &QueueSettings = host.settings();
     let name = host.name().clone();
     let put = || Change::PutQueue(vhost.name.clone(), name, host.queue_id(), settings.clone());
-    (settings.durable && vhost.ledger.metadata().is_some()).then(put)
+    (settings.durable && vhost.ledger.storage().is_some()).then(put)
 }

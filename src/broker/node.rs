@@ -10,10 +10,9 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::model::{BrokerError, ConnectionId, Now, Ticket, UserName, VhostName};
-use crate::store::metadata::Metadata;
 
 use super::ledger::Ledger;
-use super::{Access, Alarms, Durability, Outbox, Outgoing, ReplyTargets, Vhost, Wakes};
+use super::{Access, Alarms, Durability, Outbox, Outgoing, ReplyTargets, Storage, Vhost, Wakes};
 
 /// One running broker.
 #[derive(Debug)]
@@ -80,7 +79,9 @@ impl Node {
         durability: Arc<dyn Durability>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            started: Instant::now(),
+            started: ledger
+                .storage()
+                .map_or_else(Instant::now, |storage| storage.started()),
             access,
             ledger,
             limits,
@@ -106,11 +107,10 @@ impl Node {
         &self.access
     }
 
-    /// Where durable definitions are written; `None` if they live in memory
-    /// only.
+    /// Where durable things are kept; `None` if they live in memory only.
     #[must_use]
-    pub fn metadata(&self) -> Option<&Arc<Metadata>> {
-        self.ledger.metadata()
+    pub fn storage(&self) -> Option<&Arc<Storage>> {
+        self.ledger.storage()
     }
 
     /// All that was changed in any catalog until now is durable once this is;

@@ -3,8 +3,9 @@
 //! A [`Publisher`] belongs to one connection. It remembers the routes that it
 //! found, by exchange and routing key, for as long as the virtual host's
 //! version stands, and stores messages into blocks; [`Publisher::flush`] then
-//! gives each queue all of its messages under one lock. Order from one
-//! connection to one queue is that of the publishes.
+//! gives each queue all of its messages under one lock, and the log those that
+//! are to survive, each once. Order from one connection to one queue is that of
+//! the publishes.
 
 use std::sync::Arc;
 
@@ -16,10 +17,15 @@ use crate::model::{
     Now, Ticket, envelope_parts,
 };
 use crate::routing::{Routed, RoutingTable};
+use crate::store::Settled;
 
 use super::properties::Notable;
 use super::reply_to::{self, ReplyTargets};
-use super::{Outgoing, QueueHost, Requester, Vhost, Wakes};
+use super::{Outgoing, QueueHost, Requester, Storage, Vhost, Wakes};
+
+use record::RecordDraft;
+
+mod record;
 
 /// A message as it comes from a gateway.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +46,7 @@ pub struct Incoming<'a> {
 #[derive(Debug)]
 pub struct Publisher {
     vhost: Arc<Vhost>,
+    storage: Option<Arc<Storage>>,
     reply_targets: Arc<ReplyTargets>,
     requester: Requester,
     routing: Arc<RoutingTable>,
@@ -80,6 +87,7 @@ struct Batch {
     /// Targets with pending messages.
     dirty: Vec<u32>,
     messages: Vec<Message>,
+    record: RecordDraft,
 }
 
 impl Publisher {
@@ -89,6 +97,7 @@ impl Publisher {
         Self {
             routing: vhost.routing(),
             version: vhost.version(),
+            storage: vhost.ledger.storage().cloned(),
             vhost,
             reply_targets,
             requester,
@@ -152,14 +161,22 @@ impl Publisher {
     /// Gives the queues what was published since the last flush; what must be
     /// durable before it may be confirmed.
     pub fn flush(&mut self, now: Now, wakes: &mut Wakes) -> Ticket {
-        if self.batch.count == 0 {
-            return Ticket(0);
+        self.flush_with(&[], now, wakes)
+    }
+
+    /// The same for a transaction, whose settlements are written down together
+    /// with its messages or not at all.
+    pub fn flush_with(&mut self, settled: &[Settled], now: Now, wakes: &mut Wakes) -> Ticket {
+        if self.batch.count > 0 {
+            self.batch.flush(&mut self.targets, now, wakes);
+            if self.route_list.len() > ROUTES_MAX {
+                self.forget_routes();
+            }
         }
-        self.batch.flush(&mut self.targets, now, wakes);
-        if self.route_list.len() > ROUTES_MAX {
-            self.forget_routes();
+        match &self.storage {
+            Some(storage) => self.batch.record.append(storage, settled),
+            None => Ticket(0),
         }
-        Ticket(0)
     }
 
     /// Forgets what no longer holds.
@@ -370,6 +387,7 @@ impl Batch {
         for index in self.dirty.drain(..) {
             let target = &mut targets[index as usize];
             let mut block = 0;
+            let is_stored = target.host.is_stored();
             for number in target.pending.drain(..) {
                 while self
                     .blocks
@@ -379,13 +397,19 @@ impl Batch {
                     block += 1;
                 }
                 let (first, block) = &self.blocks[block];
-                self.messages
-                    .push(Message::new(Arc::clone(block), number - first));
+                let message = Message::new(Arc::clone(block), number - first);
+                if is_stored {
+                    self.record.choose(number, self.messages.len(), &message);
+                }
+                self.messages.push(message);
             }
             if several && Message::pin_too_much(&self.messages) {
                 Message::compact(&mut self.messages);
             }
-            target.host.publish(&mut self.messages, now, wakes);
+            let first = target.host.publish(&mut self.messages, now, wakes);
+            if is_stored {
+                self.record.placed(target.host.queue_id(), first);
+            }
         }
         self.blocks.clear();
         self.count = 0;

@@ -4,19 +4,26 @@
 //! The lock is held for a batch, never across an await. Deliveries are pushed
 //! while it is held, because two batches must not overtake each other on their
 //! way; whoever is to be woken is woken after.
+//!
+//! What the queue notes for its store is passed on under the same lock, in
+//! `settle_with_store`, so that the store hears of everything in order.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::model::{
-    BrokerError, ConnectionId, Entity, Message, Now, QueueId, QueueName, QueueSettings, VhostName,
+    BrokerError, ConnectionId, Entity, Message, Now, QueueId, QueueName, QueueSettings, Sequence,
+    VhostName,
 };
 use crate::queue::{
-    ConsumerSlot, ConsumerSpec, Counts, Delivery, Got, Outcome, Queue, UnsettledSlot,
+    ConsumerSlot, ConsumerSpec, Counts, Delivery, Get, Got, Outcome, Queue, Restored, UnsettledSlot,
 };
+use crate::store::Settled;
 
-use super::{Outbox, Outgoing, Wakes};
+use super::{Outbox, Outgoing, Storage, Wakes};
+
+mod paging;
 
 /// One queue.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub struct QueueHost {
     name: QueueName,
     vhost: VhostName,
     settings: QueueSettings,
+    /// `None` if everything lives in memory only.
+    storage: Option<Arc<Storage>>,
     state: Mutex<State>,
 }
 
@@ -37,6 +46,10 @@ struct State {
     deliveries: Vec<Delivery>,
     /// Nothing goes in any more, and what comes out is nobody's.
     deleted: bool,
+    /// What its waiting messages take in memory, as the storage knows it.
+    resident_bytes: u64,
+    /// Settlements on their way to the store; kept for its memory.
+    settled: Vec<Settled>,
 }
 
 #[derive(Debug)]
@@ -59,19 +72,35 @@ impl QueueHost {
         name: QueueName,
         vhost: VhostName,
         settings: QueueSettings,
+        restored: Option<Restored>,
+        storage: Option<Arc<Storage>>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let queue = match restored {
+            Some(restored) => Queue::restore(settings.clone(), restored),
+            None => Queue::new(settings.clone()),
+        };
+        let host = Arc::new(Self {
             id,
             name,
             vhost,
             state: Mutex::new(State {
-                queue: Queue::new(settings.clone()),
+                queue,
                 readers: Vec::new(),
                 deliveries: Vec::new(),
                 deleted: false,
+                resident_bytes: 0,
+                settled: Vec::new(),
             }),
             settings,
-        })
+            storage,
+        });
+        if let Some(storage) = &host.storage
+            && host.settings.durable
+        {
+            storage.register(id);
+        }
+        host.settle_with_store(&mut host.state.lock());
+        host
     }
 
     /// A number that no other queue of this broker ever has.
@@ -122,15 +151,28 @@ impl QueueHost {
     }
 
     /// Takes messages, draining the list. A deleted queue drops them: whoever
-    /// published them was routed before it went.
-    pub fn publish(self: &Arc<Self>, messages: &mut Vec<Message>, now: Now, wakes: &mut Wakes) {
+    /// published them was routed before it went. The place of the first one.
+    pub fn publish(
+        self: &Arc<Self>,
+        messages: &mut Vec<Message>,
+        now: Now,
+        wakes: &mut Wakes,
+    ) -> Option<Sequence> {
         let mut state = self.state.lock();
         if state.deleted {
             messages.clear();
-            return;
+            return None;
         }
-        state.queue.publish(messages, now);
+        let first = state.queue.publish(messages, now);
         self.hand_out(&mut state, now, wakes);
+        self.settle_with_store(&mut state);
+        Some(first)
+    }
+
+    /// Whether persistent messages that it takes are to be written down.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.settings.durable && self.storage.is_some()
     }
 
     /// Adds a consumer. What it is owed is handed out at once.
@@ -163,6 +205,7 @@ impl QueueHost {
             staged: Vec::new(),
         });
         self.hand_out(&mut state, now, wakes);
+        self.settle_with_store(&mut state);
         Ok(slot)
     }
 
@@ -184,6 +227,7 @@ impl QueueHost {
         }
         let cancelled = state.queue.cancel(consumer, now);
         self.hand_out(&mut state, now, wakes);
+        self.settle_with_store(&mut state);
         Cancelled {
             delete_queue: cancelled.is_some_and(|cancelled| cancelled.delete_queue),
         }
@@ -196,19 +240,26 @@ impl QueueHost {
         if !state.deleted {
             state.queue.resume(consumer);
             self.hand_out(&mut state, now, wakes);
+            self.settle_with_store(&mut state);
         }
     }
 
     /// Takes one message out for a `basic.get`.
-    pub fn get(&self, no_ack: bool, now: Now) -> Option<Got> {
+    pub fn get(self: &Arc<Self>, no_ack: bool, now: Now) -> Option<Got> {
         let mut state = self.state.lock();
         if state.deleted {
-            None
-        } else {
-            let got = state.queue.get(no_ack, now).message();
-            state.queue.journal().clear();
-            got
+            return None;
         }
+        let got = loop {
+            match state.queue.get(no_ack, now) {
+                Get::Message(got) => break Some(got),
+                Get::Empty => break None,
+                // Read ahead of the getters, so that this is rare.
+                Get::Missing(missing) => self.read_at_once(&mut state, missing),
+            }
+        };
+        self.settle_with_store(&mut state);
+        got
     }
 
     /// Settles messages; what that makes possible is handed out.
@@ -223,17 +274,41 @@ impl QueueHost {
         if !state.deleted {
             state.queue.settle(slots, outcome, now);
             self.hand_out(&mut state, now, wakes);
+            self.settle_with_store(&mut state);
+        }
+    }
+
+    /// Settles messages as part of a transaction: what is to be written down is
+    /// appended to `settled` and counts with the rest of it.
+    pub fn settle_in_transaction(
+        self: &Arc<Self>,
+        slots: &[UnsettledSlot],
+        outcome: Outcome,
+        settled: &mut Vec<Settled>,
+        now: Now,
+        wakes: &mut Wakes,
+    ) {
+        let mut state = self.state.lock();
+        if !state.deleted {
+            state.queue.settle(slots, outcome, now);
+            if self.is_stored() {
+                let queue = self.id;
+                let ranges = state.queue.journal().settled.drain(..);
+                settled.extend(ranges.map(|range| Settled { queue, range }));
+            }
+            self.hand_out(&mut state, now, wakes);
+            self.settle_with_store(&mut state);
         }
     }
 
     /// Drops all ready messages; how many.
-    pub fn purge(&self) -> u64 {
+    pub fn purge(self: &Arc<Self>) -> u64 {
         let mut state = self.state.lock();
         if state.deleted {
             0
         } else {
             let count = state.queue.purge();
-            state.queue.journal().clear();
+            self.settle_with_store(&mut state);
             count
         }
     }
@@ -268,6 +343,7 @@ impl QueueHost {
         state.deleted = true;
         let readers = std::mem::take(&mut state.readers);
         let queue = std::mem::replace(&mut state.queue, Queue::new(self.settings.clone()));
+        self.count_resident(&mut state);
         // Freeing many messages takes its time: nobody waits for the lock
         // meanwhile. It also gives channels their credit back, so it comes
         // before the word that makes them use it.
@@ -341,7 +417,6 @@ impl QueueHost {
                 break;
             }
         }
-        queue.journal().clear();
     }
 }
 

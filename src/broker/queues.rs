@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{BrokerError, ConnectionId, FieldTable, QueueId, QueueName, QueueSettings};
 use crate::policy;
+use crate::queue::Restored;
 
 use super::ledger::queue_declared;
 use super::vhost::{Catalog, clean_name};
@@ -71,7 +72,7 @@ impl Vhost {
             return Ok(status(&host));
         }
         let id = self.ledger.queue_id();
-        let host = self.add_queue(&mut catalog, id, name, settings);
+        let host = self.add_queue(&mut catalog, id, name, settings, None);
         let put = queue_declared(self, &host);
         self.record(&mut catalog, Vec::from_iter(put));
         Ok(status(&host))
@@ -146,6 +147,7 @@ impl Vhost {
         id: QueueId,
         name: QueueName,
         settings: QueueSettings,
+        restored: Option<Restored>,
     ) -> Arc<QueueHost> {
         if let Some(owner) = settings.exclusive {
             catalog
@@ -154,7 +156,15 @@ impl Vhost {
                 .or_default()
                 .push(name.clone());
         }
-        let host = QueueHost::new(id, name.clone(), self.name.clone(), settings);
+        let storage = self.ledger.storage().cloned();
+        let host = QueueHost::new(
+            id,
+            name.clone(),
+            self.name.clone(),
+            settings,
+            restored,
+            storage,
+        );
         self.queues.write().insert(name, Arc::clone(&host));
         self.changed();
         host
@@ -166,6 +176,9 @@ impl Vhost {
         let auto_deleted = catalog.routing.delete_queue(host.name().as_str());
         if let Some(entries) = entries {
             self.record(catalog, entries.queue_deleted(host, &auto_deleted));
+        }
+        if let Some(storage) = self.ledger.storage() {
+            storage.forget(host.queue_id(), host.settings().durable);
         }
         if let Some(owner) = host.settings().exclusive
             && let Some(names) = catalog.exclusive.get_mut(&owner)

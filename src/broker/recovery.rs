@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use crate::model::{BrokerError, Destination, VhostName};
+use crate::model::{BrokerError, Destination, QueueId, VhostName};
 use crate::policy;
+use crate::queue::{Restored, RestoredContent, RestoredRun};
 use crate::routing::BindRefused;
-use crate::store::metadata::{Change, Definitions, Metadata, VhostDefinitions};
+use crate::store::metadata::{Change, VhostDefinitions};
+use crate::store::{RecoveredContent, RecoveredQueue};
 
 use super::ledger::Ledger;
-use super::{Access, ConnectionLimits, Durability, Node, Vhost};
+use super::{Access, ConnectionLimits, Durability, Node, Recovered, Storage, Vhost};
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,7 @@ mod tests;
 impl Node {
     /// A broker with what was stored, and with these virtual hosts as well.
     /// From now on, what its catalogs change about durable things goes to
-    /// `metadata`.
+    /// `storage`, and so do the messages of durable queues.
     ///
     /// # Errors
     /// If something was stored that this version refuses.
@@ -26,16 +28,21 @@ impl Node {
         access: Access,
         limits: ConnectionLimits,
         vhosts: impl IntoIterator<Item = VhostName>,
-        metadata: Arc<Metadata>,
-        durability: Arc<dyn Durability>,
-        definitions: Definitions,
+        storage: Arc<Storage>,
+        found: Recovered,
     ) -> Result<Arc<Self>, BrokerError> {
-        let ledger = Ledger::new(Some(metadata), definitions.next_queue_id);
+        let Recovered {
+            definitions,
+            mut queues,
+            ..
+        } = found;
+        let durability: Arc<dyn Durability> = Arc::clone(&storage) as _;
+        let ledger = Ledger::new(Some(storage), definitions.next_queue_id);
         let mut recovered: HashMap<_, _> = HashMap::default();
         for stored in definitions.vhosts {
             let name = stored.name.clone();
             let vhost = Vhost::new(name.clone(), Arc::clone(&ledger));
-            vhost.restore(stored)?;
+            vhost.restore(stored, &mut queues)?;
             recovered.insert(name, vhost);
         }
         for name in vhosts {
@@ -47,7 +54,11 @@ impl Node {
 }
 
 impl Vhost {
-    fn restore(&self, stored: VhostDefinitions) -> Result<(), BrokerError> {
+    fn restore(
+        &self,
+        stored: VhostDefinitions,
+        queues: &mut HashMap<QueueId, RecoveredQueue>,
+    ) -> Result<(), BrokerError> {
         let catalog = &mut *self.catalog.lock();
         catalog.is_stored = true;
         for (name, settings) in stored.exchanges {
@@ -71,7 +82,8 @@ impl Vhost {
                 None,
                 Arc::unwrap_or_clone(settings.arguments),
             )?;
-            self.add_queue(catalog, id, name, settings);
+            let restored = queues.remove(&id).map(restored);
+            self.add_queue(catalog, id, name, settings, restored);
         }
         let mut dangling = Vec::new();
         for binding in stored.bindings {
@@ -94,5 +106,24 @@ impl Vhost {
         self.ledger.submit(dangling);
         self.changed();
         Ok(())
+    }
+}
+
+/// A queue's content as the queue takes it.
+fn restored(found: RecoveredQueue) -> Restored {
+    let run = |run: crate::store::RecoveredRun| RestoredRun {
+        first: run.first,
+        count: run.count,
+        stored_bytes: run.stored_bytes,
+        content: match run.content {
+            RecoveredContent::Resident(messages) => RestoredContent::Resident(messages),
+            RecoveredContent::Paged(page) => RestoredContent::Paged(page),
+        },
+    };
+    Restored {
+        next: found.next,
+        redelivered_below: found.redelivered_below,
+        deliveries: found.deliveries,
+        runs: found.runs.into_iter().map(run).collect(),
     }
 }

@@ -68,11 +68,18 @@ async fn serve(args: &ServeArgs, file: BrokerFile) -> anyhow::Result<ExitCode> {
     for address in broker.addresses() {
         tracing::info!(%address, "listening for AMQP 0-9-1");
     }
-    tracing::warn!("messages and definitions live in memory only: nothing survives a restart");
 
     let mut running = file;
+    let mut code = ExitCode::SUCCESS;
     loop {
         tokio::select! {
+            cause = broker.failed() => {
+                tracing::error!(cause, "the store has failed; the broker ends, and recovers at its next start");
+                // What publishers wait for is refused before they are sent away.
+                tokio::time::sleep(REFUSAL_TIME).await;
+                code = ExitCode::FAILURE;
+                break;
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reload(args, &broker, &mut running),
@@ -80,11 +87,14 @@ async fn serve(args: &ServeArgs, file: BrokerFile) -> anyhow::Result<ExitCode> {
     }
     tracing::info!("shutting down: closing all connections");
     tokio::select! {
-        () = broker.shutdown() => Ok(ExitCode::SUCCESS),
+        () = broker.shutdown() => Ok(code),
         _ = terminate.recv() => Ok(ExitCode::FAILURE),
         _ = interrupt.recv() => Ok(ExitCode::FAILURE),
     }
 }
+
+/// How long clients have to read that their messages were not stored.
+const REFUSAL_TIME: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Applies a new version of the file, all of it or nothing.
 fn reload(args: &ServeArgs, broker: &Broker, running: &mut BrokerFile) {

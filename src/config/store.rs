@@ -36,6 +36,16 @@ pub enum Fsync {
     Never,
 }
 
+impl std::fmt::Display for Fsync {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Always => f.write_str("always"),
+            Self::Interval(interval) => write!(f, "interval {}", format_duration(*interval)),
+            Self::Never => f.write_str("never"),
+        }
+    }
+}
+
 /// The process's memory from which publishers are blocked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MemoryMax {

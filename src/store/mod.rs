@@ -17,6 +17,7 @@
 //! of the log goes once all in it is settled, durably in a segment, or written
 //! again at the end of the log.
 
+mod database;
 mod error;
 mod files;
 mod ledger;
@@ -43,6 +44,7 @@ use parking_lot::Mutex;
 
 use crate::model::{Message, Page, Progress, QueueId, Ticket};
 
+pub use database::{DEFINITIONS_NAME, definitions_file};
 pub use error::StoreError;
 pub use files::{Disk, Files, StoreFile};
 pub use log::{Damage, DamageKind, Returned, Run, Settled};
@@ -60,7 +62,7 @@ pub struct Store {
     shared: Arc<Shared>,
     registry: Arc<Registry>,
     pager: Sender<Job>,
-    readers: Sender<Read>,
+    readers: Mutex<Option<Sender<Read>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -142,7 +144,7 @@ impl Store {
             shared,
             registry,
             pager,
-            readers,
+            readers: Mutex::new(Some(readers)),
             threads: Mutex::new(threads),
         };
         Ok(Opened {
@@ -194,9 +196,15 @@ impl Store {
     /// Reads a page on another thread, which calls `done`. What cannot be read
     /// is missing in what comes.
     pub fn page_in(&self, page: Page, done: Box<dyn FnOnce(PageContent) + Send>) {
-        if let Err(mpsc::SendError(read)) = self.readers.send(Read { page, done }) {
-            (read.done)(PageContent::default());
+        let mut read = Read { page, done };
+        if let Some(readers) = &*self.readers.lock() {
+            match readers.send(read) {
+                Ok(()) => return,
+                Err(mpsc::SendError(unread)) => read = unread,
+            }
         }
+        // Nobody waits for it any more: the store is closed.
+        drop(read);
     }
 
     /// Reads a page at once.
@@ -255,8 +263,8 @@ impl Store {
         join(pager);
         self.shared.stop(stop);
         join(log);
-        // The readers end when the last sender is gone, which is this one's
-        // owner; nothing depends on when.
+        self.readers.lock().take();
+        threads.for_each(|reader| join(Some(reader)));
     }
 }
 
@@ -282,7 +290,9 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 }
 
 fn join(thread: Option<JoinHandle<()>>) {
+    // The last owner may be one of these threads, which cannot wait for itself.
     if let Some(thread) = thread
+        && thread.thread().id() != thread::current().id()
         && thread.join().is_err()
     {
         tracing::error!("a thread of the store has panicked");

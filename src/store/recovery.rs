@@ -431,7 +431,7 @@ impl Recovering<'_> {
             for found in &queue.pages {
                 let places = found.header.places();
                 queue.paged.insert(places);
-                if found.header.persistent == found.header.count
+                if found.header.persistent == found.header.messages
                     || queue.settled.contains_all(places)
                 {
                     continue;
@@ -696,7 +696,7 @@ fn runs(paged: Vec<(FoundPage, u64)>, resident: Vec<(Sequence, Message)>) -> Vec
     };
     for (found, count) in paged {
         take_until(Some(found.header.first), &mut runs);
-        let share = found.header.stored_bytes / u64::from(found.header.count.max(1));
+        let share = found.header.stored_bytes / u64::from(found.header.messages.max(1));
         runs.push(RecoveredRun {
             first: found.header.first,
             count,
@@ -712,7 +712,7 @@ fn is_whole(handle: &dyn StoreFile, header: &PageHeader, page: Page) -> io::Resu
     let octets = read_page_octets(handle, page)?;
     let mut count = 0;
     each_message(header, payload(&octets), |_, _| count += 1);
-    Ok(count == header.count)
+    Ok(count == header.messages)
 }
 
 fn read_page_octets(handle: &dyn StoreFile, page: Page) -> io::Result<Vec<u8>> {

@@ -50,7 +50,7 @@ pub fn embedded(toml: &str) -> Embedded {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         runtime().block_on(async {
-            let broker = Broker::start(&file.config, &file.topology)
+            let broker = Broker::start_in_memory(&file.config, &file.topology)
                 .await
                 .expect("the broker starts");
             let (stop, stopped) = oneshot::channel();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::broker::{
-    Access, BindRequest, ConnectionLimits, Definition, ExchangeRequest, Node, QueueRequest,
-    Requester, Vhost, Wakes,
+    Access, BindRequest, ConnectionLimits, Definition, ExchangeRequest, InMemory, Node,
+    QueueRequest, Requester, Storage, Vhost, Wakes,
 };
 use crate::config::Users;
 use crate::model::{
@@ -14,6 +14,7 @@ use crate::model::{
     QueueName, QueueSettings, Ticket, VhostName,
 };
 use crate::routing::Binding;
+use crate::store::StoreSettings;
 use crate::store::metadata::{Change, Definitions, Metadata, Verdict};
 
 /// A data directory, and a broker that comes and goes.
@@ -25,7 +26,7 @@ impl Place {
     }
 
     fn path(&self) -> std::path::PathBuf {
-        self.0.path().join("metadata")
+        self.0.path().join("data")
     }
 
     fn start(&self) -> Arc<Node> {
@@ -34,19 +35,26 @@ impl Place {
 
     /// What is stored, with no broker running.
     fn stored(&self) -> Definitions {
-        Metadata::open_file(self.path()).expect("it opens").1
+        open_metadata(&self.path()).1
     }
 }
 
 fn recover(path: &Path) -> Result<Arc<Node>, crate::model::BrokerError> {
-    let (metadata, definitions) = Metadata::open_file(path).expect("it opens");
+    let (storage, found) =
+        Storage::open(path, &StoreSettings::default(), 1 << 20).expect("it opens");
     Node::recover(
         Access::new(Users::default()),
         limits(),
         [VhostName::from("/")],
-        Arc::new(metadata),
-        definitions,
+        storage,
+        found,
     )
+}
+
+/// The definitions alone.
+fn open_metadata(path: &Path) -> (Metadata, Definitions) {
+    std::fs::create_dir_all(path).expect("a folder");
+    Metadata::open_file(path.join(crate::store::DEFINITIONS_NAME)).expect("it opens")
 }
 
 fn limits() -> ConnectionLimits {
@@ -191,7 +199,7 @@ fn durable_things_survive_and_others_do_not() {
     }
     host.bind(to_exchange("amq.topic", "amq.fanout"), &requester(1))
         .expect("both are always there");
-    let metadata = node.metadata().expect("it writes");
+    let metadata = node.storage().expect("it writes").metadata();
     assert_eq!(metadata.wait(node.definitions_ticket()), Verdict::Durable);
     let before = view(&host, false);
     drop((host, node));
@@ -239,10 +247,15 @@ fn what_needs_no_disk_is_not_written() {
         .expect("both are there");
     assert_eq!(node.definitions_ticket(), Ticket(2), "it was there already");
 
-    let memory_only = Node::new(Access::new(Users::default()), limits(), ["/".into()]);
+    let memory_only = Node::new(
+        Access::new(Users::default()),
+        limits(),
+        ["/".into()],
+        Arc::new(InMemory::default()),
+    );
     declare_queue(&vhost(&memory_only), "q", true);
     assert_eq!(memory_only.definitions_ticket(), Ticket(0));
-    assert!(memory_only.metadata().is_none());
+    assert!(memory_only.storage().is_none());
 }
 
 #[test]
@@ -372,7 +385,7 @@ fn a_file_is_written_at_once_and_stands_against_what_is_stored() {
 #[test]
 fn stored_settings_are_read_by_the_rules_for_clients() {
     let place = Place::new();
-    let (metadata, _) = Metadata::open_file(place.path()).expect("it opens");
+    let (metadata, _) = open_metadata(&place.path());
     let alternate = FieldTable::from_iter([("alternate-exchange", "other")]);
     let settings = ExchangeSettings {
         arguments: Arc::new(alternate),
@@ -390,7 +403,7 @@ fn stored_settings_are_read_by_the_rules_for_clients() {
     // It keeps the database open.
     drop(host);
 
-    let (metadata, _) = Metadata::open_file(place.path()).expect("it opens");
+    let (metadata, _) = open_metadata(&place.path());
     let bad = QueueSettings {
         durable: true,
         arguments: Arc::new(FieldTable::from_iter([("x-queue-mode", "odd")])),
@@ -414,7 +427,7 @@ fn a_binding_that_leads_nowhere_is_removed() {
     declare_queue(&host, "q", true);
     host.bind(to_queue("amq.topic", "q", "k"), &requester(1))
         .expect("both are there");
-    let metadata = node.metadata().expect("it writes");
+    let metadata = node.storage().expect("it writes").metadata();
     metadata.submit(vec![Change::DeleteQueue("/".into(), "q".into())]);
     drop((host, node));
     assert_eq!(place.stored().vhosts[0].bindings.len(), 1);
@@ -444,7 +457,7 @@ fn many_at_once_leave_on_disk_what_they_left_in_memory() {
             let vhost = node.vhost(&name).expect("it was used");
             view(&vhost, false)
         });
-        let metadata = node.metadata().expect("it writes");
+        let metadata = node.storage().expect("it writes").metadata();
         assert_eq!(metadata.wait(node.definitions_ticket()), Verdict::Durable);
         drop(node);
         let node = place.start();

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::broker::Incoming;
+use crate::broker::{Incoming, Settled};
 use crate::model::{BrokerError, Ticket};
 use crate::queue::{Outcome, UnsettledSlot};
 use crate::session::{Publish, Request, Settlement, Settling, StagedPublish};
@@ -45,7 +45,7 @@ impl Connection {
         if ticket != Ticket(0) {
             self.throttle.stored(ticket, self.node.durability());
         }
-        self.settle();
+        self.settle(None);
         ticket
     }
 
@@ -86,20 +86,31 @@ impl Connection {
         }
     }
 
-    /// Routes a committed transaction's messages; its settlements are settled
-    /// by the same flush. The answer waits until the messages are stored.
+    /// Carries a transaction out. What is to survive of it is written down as
+    /// one record; the answer waits until that is stored.
     pub(super) fn commit(&mut self, channel: u16, publishes: Vec<StagedPublish>) {
+        let mut settled = Vec::new();
+        self.settle(Some(&mut settled));
         for publish in publishes {
             self.publish(publish);
         }
-        let ticket = self.flush();
+        let now = self.node.now();
+        let ticket = match &mut self.open {
+            Some(open) => open.publisher.flush_with(&settled, now, &mut self.wakes),
+            None => Ticket(0),
+        };
+        if ticket != Ticket(0) {
+            self.throttle.stored(ticket, self.node.durability());
+        }
         let place = self.session.output().pending_bytes();
         self.session
             .reply(channel, &leveret_protocol::method::TxCommitOk {});
         self.hold_for_log(place, ticket);
     }
 
-    fn settle(&mut self) {
+    /// Settles what clients have settled, as part of a transaction if there is
+    /// something to collect for it.
+    fn settle(&mut self, mut transaction: Option<&mut Vec<Settled>>) {
         if self.session.settlements().is_empty() {
             return;
         }
@@ -117,7 +128,8 @@ impl Connection {
                 Settling::Discard => Outcome::Discard,
                 Settling::Requeue => Outcome::Requeue { redelivered: true },
             };
-            self.settle_slots(first.queue, &slots, outcome);
+            let transaction = transaction.as_deref_mut();
+            self.settle_slots(first.queue, &slots, outcome, transaction);
         }
         self.resume_limited();
         let mut settlements = settlements;
@@ -127,9 +139,19 @@ impl Connection {
     }
 
     /// Settles messages of one attached queue and lets go of them.
-    pub(super) fn settle_slots(&mut self, queue: u32, slots: &[UnsettledSlot], outcome: Outcome) {
+    pub(super) fn settle_slots(
+        &mut self,
+        queue: u32,
+        slots: &[UnsettledSlot],
+        outcome: Outcome,
+        transaction: Option<&mut Vec<Settled>>,
+    ) {
         if let Some(host) = self.attachments.host(queue) {
-            host.settle(slots, outcome, self.node.now(), &mut self.wakes);
+            let (now, wakes) = (self.node.now(), &mut self.wakes);
+            match transaction {
+                Some(settled) => host.settle_in_transaction(slots, outcome, settled, now, wakes),
+                None => host.settle(slots, outcome, now, wakes),
+            }
         }
         self.attachments.release(queue, slots.len());
     }

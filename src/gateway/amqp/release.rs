@@ -66,7 +66,12 @@ impl Connection {
             let slots: Vec<UnsettledSlot> =
                 run.iter().map(|held| UnsettledSlot(held.slot)).collect();
             if let Some(first) = run.first() {
-                self.settle_slots(first.queue, &slots, Outcome::Requeue { redelivered: true });
+                self.settle_slots(
+                    first.queue,
+                    &slots,
+                    Outcome::Requeue { redelivered: true },
+                    None,
+                );
             }
         }
         self.resume_limited();

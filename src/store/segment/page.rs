@@ -32,7 +32,10 @@ const CRC_FROM: usize = 8;
 pub(in crate::store) struct PageHeader {
     /// Octets behind the header, padding not counted.
     pub(in crate::store) payload_bytes: u32,
+    /// Places from the first message's to the last one's.
     pub(in crate::store) count: u32,
+    /// How many of the places hold a message.
+    pub(in crate::store) messages: u32,
     pub(in crate::store) first: Sequence,
     pub(in crate::store) queue: QueueId,
     pub(in crate::store) file: u64,
@@ -74,7 +77,7 @@ impl PageHeader {
         octets::put_u64(&mut out, self.queue.0);
         octets::put_u64(&mut out, self.file);
         octets::put_u32(&mut out, self.persistent);
-        octets::put_u32(&mut out, 0);
+        octets::put_u32(&mut out, self.messages);
         octets::put_u64(&mut out, self.stored_bytes);
         let mut header = [0; PAGE_HEADER_BYTES];
         header[..out.len()].copy_from_slice(&out);
@@ -97,10 +100,11 @@ impl PageHeader {
         let queue = QueueId(reader.u64()?);
         let file = reader.u64()?;
         let persistent = reader.u32()?;
-        let _reserved = reader.u32()?;
+        let messages = reader.u32()?;
         Some(Self {
             payload_bytes,
             count,
+            messages,
             first,
             queue,
             file,
@@ -110,22 +114,27 @@ impl PageHeader {
     }
 }
 
-/// Writes consecutive messages as a page.
+/// Writes messages as a page. `places` are theirs, unless they are consecutive
+/// from `first` on.
 pub(in crate::store) fn encode_page(
     out: &mut Vec<u8>,
     queue: QueueId,
     file: u64,
     first: Sequence,
     messages: &[Message],
+    places: Option<&[Sequence]>,
 ) -> PageHeader {
     out.clear();
     out.resize(PAGE_HEADER_BYTES, 0);
     let seed = seed(queue, file, first);
-    let (mut persistent, mut stored_bytes) = (0, 0);
+    let (mut persistent, mut stored_bytes, mut count) = (0, 0, 0);
     for (index, message) in messages.iter().enumerate() {
         let start = out.len();
+        let place = places.and_then(|places| places.get(index));
+        let index = place.map_or(index as u32, |place| (place.0 - first.0) as u32);
+        count = index + 1;
         octets::put_u32(out, 0);
-        octets::put_u32(out, index as u32);
+        octets::put_u32(out, index);
         let (envelope, header) = (message.envelope(), message.header());
         put_lengths(
             out,
@@ -144,7 +153,8 @@ pub(in crate::store) fn encode_page(
     }
     let header = PageHeader {
         payload_bytes: (out.len() - PAGE_HEADER_BYTES) as u32,
-        count: messages.len() as u32,
+        count,
+        messages: messages.len() as u32,
         first,
         queue,
         file,
@@ -323,7 +333,7 @@ mod tests {
     fn a_page_reads_back() {
         let messages = messages();
         let mut page = Vec::new();
-        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages);
+        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages, None);
         assert_eq!(PageHeader::decode(&page), Some(header));
         assert_eq!(page.len(), header.page_bytes());
         let payload = &page[PAGE_HEADER_BYTES..];
@@ -345,7 +355,7 @@ mod tests {
     fn a_flipped_bit_costs_one_message_at_most() {
         let messages = messages();
         let mut page = Vec::new();
-        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages);
+        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages, None);
         for place in PAGE_HEADER_BYTES..PAGE_HEADER_BYTES + header.payload_bytes as usize {
             let mut flipped = page.clone();
             flipped[place] ^= 0x40;

@@ -28,6 +28,8 @@ pub struct PageOutJob {
     pub first: Sequence,
     /// Themselves.
     pub messages: Vec<Message>,
+    /// The place of each, unless they are consecutive.
+    pub places: Option<Vec<Sequence>>,
     /// Called with the page once it is written, or with nothing if it could not
     /// be: then the messages stay where they are.
     pub done: Box<dyn FnOnce(Option<Page>) + Send>,
@@ -188,9 +190,10 @@ impl Pager {
             durable,
             first,
             messages,
+            places,
             done,
         } = job;
-        match self.write_page(queue, durable, first, &messages) {
+        match self.write_page(queue, durable, first, &messages, places.as_deref()) {
             Ok(page) => {
                 drop(messages);
                 done(Some(page));
@@ -215,13 +218,14 @@ impl Pager {
         durable: bool,
         first: Sequence,
         messages: &[Message],
+        places: Option<&[Sequence]>,
     ) -> io::Result<Page> {
         let open = match self.open.remove(&queue) {
             Some(open) if open.used_bytes < self.segment_bytes => open,
             _ => self.create(queue, durable)?,
         };
         let mut buffer = std::mem::take(&mut self.buffer);
-        let header = encode_page(&mut buffer, queue, open.file, first, messages);
+        let header = encode_page(&mut buffer, queue, open.file, first, messages, places);
         let written = open.handle.write_at(&buffer, open.used_bytes);
         let page = Page {
             file: open.file,

@@ -1,0 +1,329 @@
+//! What keeps a node's state: definitions, the message log, and the memory that
+//! waiting messages may take before they are read back from disk.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use foldhash::HashMap;
+use parking_lot::Mutex;
+
+use crate::model::{Message, Now, Page, Progress, QueueId, Ticket, Verdict};
+use crate::store::metadata::{self, Definitions, Metadata, MetadataError};
+use crate::store::{
+    Disk, Opened, PageContent, PageOutJob, RecoveredQueue, Report, Returned, Run, Settled, Store,
+    StoreError, StoreSettings, definitions_file,
+};
+
+use super::{Durability, Waiters};
+
+/// A node's storage.
+pub struct Storage {
+    started: Instant,
+    metadata: Metadata,
+    store: Store,
+    waiters: Arc<Waiters>,
+    /// Positions in the log that build on definitions which were not durable
+    /// when they were appended.
+    gates: Mutex<VecDeque<Gate>>,
+    any_gates: AtomicBool,
+    /// Deleted durable queues whose deletion was not durable yet.
+    deleted: Mutex<VecDeque<(Ticket, QueueId)>>,
+    /// Octets that waiting messages may take in memory.
+    hot_bytes: u64,
+    /// Octets that they take.
+    resident_bytes: AtomicU64,
+    /// Of those, what is being written out.
+    writing_bytes: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    log: Ticket,
+    definitions: Ticket,
+}
+
+/// What a data directory held.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Virtual hosts, exchanges, queues and bindings.
+    pub definitions: Definitions,
+    /// What each durable queue had.
+    pub queues: HashMap<QueueId, RecoveredQueue>,
+    /// What recovery met.
+    pub report: Report,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// It cannot be opened, or another broker has it.
+    #[error("cannot use the data directory {path}: {cause}")]
+    Directory {
+        /// Where.
+        path: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The definitions.
+    #[error("the definitions in the data directory {path}: {cause}")]
+    Definitions {
+        /// Where.
+        path: String,
+        /// Why.
+        cause: MetadataError,
+    },
+    /// The messages.
+    #[error("the messages in the data directory {path}: {cause}")]
+    Messages {
+        /// Where.
+        path: String,
+        /// Why.
+        cause: StoreError,
+    },
+}
+
+impl Storage {
+    /// Opens a data directory, created if it is missing, and recovers what is
+    /// in it. `hot_bytes` is what messages that wait may take in memory.
+    ///
+    /// # Errors
+    /// If it is another broker's, cannot be read or written, or is of a newer
+    /// version.
+    pub fn open(
+        directory: &Path,
+        settings: &StoreSettings,
+        hot_bytes: u64,
+    ) -> Result<(Arc<Self>, Recovered), StorageError> {
+        let path = directory.display().to_string();
+        let failed = |cause| StorageError::Directory {
+            path: path.clone(),
+            cause,
+        };
+        let files = Arc::new(Disk::open(directory).map_err(failed)?);
+        let backend = definitions_file(&*files).map_err(failed)?;
+        let (metadata, definitions) =
+            Metadata::open(backend).map_err(|cause| StorageError::Definitions {
+                path: path.clone(),
+                cause,
+            })?;
+        let ids: Vec<QueueId> = definitions
+            .vhosts
+            .iter()
+            .flat_map(|vhost| vhost.queues.iter().map(|(_, id, _)| *id))
+            .collect();
+        let waiters = Arc::new(Waiters::default());
+        let observed = Arc::clone(&waiters);
+        let opened = Store::open(files, settings, &ids, Box::new(move || observed.wake()));
+        let Opened {
+            store,
+            queues,
+            report,
+        } = opened.map_err(|cause| StorageError::Messages { path, cause })?;
+        let storage = Arc::new(Self {
+            started: Instant::now(),
+            metadata,
+            store,
+            waiters,
+            gates: Mutex::default(),
+            any_gates: AtomicBool::new(false),
+            deleted: Mutex::default(),
+            hot_bytes,
+            resident_bytes: AtomicU64::new(0),
+            writing_bytes: AtomicU64::new(0),
+        });
+        let observer = Arc::downgrade(&storage);
+        storage.metadata.subscribe(move || {
+            if let Some(storage) = observer.upgrade() {
+                storage.forget_deleted();
+                storage.waiters.wake();
+            }
+        });
+        let queues = queues
+            .into_iter()
+            .map(|queue| (queue.queue, queue))
+            .collect();
+        let recovered = Recovered {
+            definitions,
+            queues,
+            report,
+        };
+        Ok((storage, recovered))
+    }
+
+    /// When it was opened: the node's clock begins there.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The moment, for what no connection asked for.
+    pub(super) fn now(&self) -> Now {
+        Now(self.started.elapsed())
+    }
+
+    /// The definitions.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Why nothing is stored any more, if that is so.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        let store = self.store.failure().map(str::to_owned);
+        store.or_else(|| self.metadata.failed())
+    }
+
+    /// Writes down all that waits and ends.
+    pub fn close(&self) {
+        self.metadata.close();
+        self.store.close();
+    }
+
+    /// A durable queue is new.
+    pub(super) fn register(&self, queue: QueueId) {
+        self.store.register(queue);
+    }
+
+    /// A queue is gone, and the catalog has said so. The messages of a durable
+    /// one go once that is durable: until then a crash would bring it back.
+    pub(super) fn forget(&self, queue: QueueId, durable: bool) {
+        if !durable {
+            self.store.forget(queue, false);
+            return;
+        }
+        let ticket = self.metadata.submitted();
+        self.deleted.lock().push_back((ticket, queue));
+        self.forget_deleted();
+    }
+
+    fn forget_deleted(&self) {
+        let durable = self.metadata.durable();
+        let mut deleted = self.deleted.lock();
+        while let Some((ticket, queue)) = deleted.front()
+            && *ticket <= durable
+        {
+            self.store.forget(*queue, true);
+            deleted.pop_front();
+        }
+    }
+
+    /// Appends messages and settlements to the log as one record.
+    pub(super) fn append(&self, settled: &[Settled], runs: &[Run], messages: &[Message]) -> Ticket {
+        let log = self.store.append(settled, runs, messages);
+        let definitions = self.metadata.submitted();
+        if self.metadata.durable() < definitions {
+            let mut gates = self.gates.lock();
+            gates.push_back(Gate { log, definitions });
+            self.any_gates.store(true, Ordering::Release);
+        }
+        log
+    }
+
+    /// Writes settlements and returns down.
+    pub(super) fn settle(&self, settled: &[Settled], returned: &[Returned]) {
+        self.store.settle(settled, returned);
+    }
+
+    /// A page is not needed any more.
+    pub(super) fn free(&self, page: Page) {
+        self.store.free(page);
+    }
+
+    /// Has a page read.
+    pub(super) fn page_in(&self, page: Page, done: Box<dyn FnOnce(PageContent) + Send>) {
+        self.store.page_in(page, done);
+    }
+
+    /// Reads a page at once.
+    pub(super) fn read_page(&self, page: Page) -> PageContent {
+        self.store.read_page(page)
+    }
+
+    /// A queue's waiting messages take more or less memory.
+    pub(super) fn resident_changed(&self, before: u64, now: u64) {
+        if now >= before {
+            self.resident_bytes
+                .fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            self.resident_bytes
+                .fetch_sub(before - now, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether waiting messages take more memory than they should.
+    pub(super) fn is_over(&self) -> bool {
+        let resident = self.resident_bytes.load(Ordering::Relaxed);
+        let writing = self.writing_bytes.load(Ordering::Relaxed);
+        resident.saturating_sub(writing) > self.hot_bytes && !self.store.paging_stalled()
+    }
+
+    /// Has messages written out that take so much memory.
+    pub(super) fn page_out(&self, job: PageOutJob, memory_bytes: u64) {
+        self.writing_bytes
+            .fetch_add(memory_bytes, Ordering::Relaxed);
+        self.store.page_out(job);
+    }
+
+    /// Messages were written out, or could not be.
+    pub(super) fn paged_out(&self, memory_bytes: u64) {
+        self.writing_bytes
+            .fetch_sub(memory_bytes, Ordering::Relaxed);
+    }
+}
+
+impl Durability for Storage {
+    fn progress(&self) -> Progress {
+        let mut progress = self.store.progress();
+        if self.any_gates.load(Ordering::Acquire) {
+            let durable = self.metadata.durable();
+            let mut gates = self.gates.lock();
+            while gates
+                .front()
+                .is_some_and(|gate| gate.definitions <= durable)
+            {
+                gates.pop_front();
+            }
+            match gates.front() {
+                Some(gate) => progress.durable = progress.durable.min(Ticket(gate.log.0 - 1)),
+                None => self.any_gates.store(false, Ordering::Release),
+            }
+        }
+        progress.stopped |= self.metadata.failed().is_some();
+        progress
+    }
+
+    fn definitions_ticket(&self) -> Ticket {
+        self.metadata.submitted()
+    }
+
+    fn definitions_verdict(&self, ticket: Ticket) -> Verdict {
+        match self.metadata.verdict(ticket) {
+            metadata::Verdict::Pending => Verdict::Pending,
+            metadata::Verdict::Durable => Verdict::Stored,
+            metadata::Verdict::Failed => Verdict::Failed,
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.store.is_behind() || self.writing_bytes.load(Ordering::Relaxed) > WRITING_BYTES_MAX
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Octets being written out from which on publishers are held up.
+const WRITING_BYTES_MAX: u64 = 32 * 1024 * 1024;

@@ -1,0 +1,57 @@
+//! The definitions' database on the store's own files, so that faults can be
+//! put into all of them at one place.
+
+use std::io;
+use std::sync::Arc;
+
+use redb::StorageBackend;
+
+use super::files::{Files, StoreFile};
+
+/// A file as redb wants it. The directory's lock keeps others out.
+#[derive(Debug)]
+struct DatabaseFile(Arc<dyn StoreFile>);
+
+/// The file of the definitions, created if it is missing.
+///
+/// # Errors
+/// If it cannot be opened or created.
+pub fn definitions_file(files: &dyn Files) -> io::Result<impl StorageBackend + use<>> {
+    let file = match files.open(DEFINITIONS_NAME) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let file = files.create(DEFINITIONS_NAME)?;
+            files.sync_names()?;
+            file
+        }
+        other => other?,
+    };
+    Ok(DatabaseFile(file))
+}
+
+impl StorageBackend for DatabaseFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.0.read_at(out, offset)? < out.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_at(data, offset)
+    }
+}
+
+/// The name of the definitions' file.
+pub const DEFINITIONS_NAME: &str = "metadata.redb";
