@@ -159,14 +159,9 @@ impl Publisher {
     }
 
     /// Gives the queues what was published since the last flush; what must be
-    /// durable before it may be confirmed.
-    pub fn flush(&mut self, now: Now, wakes: &mut Wakes) -> Ticket {
-        self.flush_with(&[], now, wakes)
-    }
-
-    /// The same for a transaction, whose settlements are written down together
-    /// with its messages or not at all.
-    pub fn flush_with(&mut self, settled: &[Settled], now: Now, wakes: &mut Wakes) -> Ticket {
+    /// durable before it may be confirmed. A transaction's settlements are
+    /// written down together with its messages or not at all.
+    pub fn flush(&mut self, settled: &[Settled], now: Now, wakes: &mut Wakes) -> Ticket {
         if self.batch.count > 0 {
             self.batch.flush(&mut self.targets, now, wakes);
             if self.route_list.len() > ROUTES_MAX {

@@ -104,12 +104,13 @@ impl Storage {
             cause,
         };
         let files = Arc::new(Disk::open(directory).map_err(failed)?);
-        let backend = definitions_file(&*files).map_err(failed)?;
         let (metadata, definitions) =
-            Metadata::open(backend).map_err(|cause| StorageError::Definitions {
-                path: path.clone(),
-                cause,
-            })?;
+            definitions_file(&*files)
+                .and_then(Metadata::open)
+                .map_err(|cause| StorageError::Definitions {
+                    path: path.clone(),
+                    cause,
+                })?;
         let ids: Vec<QueueId> = definitions
             .vhosts
             .iter()

@@ -7,25 +7,31 @@ use std::sync::Arc;
 use redb::StorageBackend;
 
 use super::files::{Files, StoreFile};
+use super::metadata::{Metadata, MetadataError};
 
 /// A file as redb wants it. The directory's lock keeps others out.
 #[derive(Debug)]
 struct DatabaseFile(Arc<dyn StoreFile>);
 
-/// The file of the definitions, created if it is missing.
+/// The file of the definitions, created if it is missing. A database that was
+/// only half made is none: it gets its name when it is whole, so that whatever
+/// ends the first start, the second one finds a database or none.
 ///
 /// # Errors
 /// If it cannot be opened or created.
-pub fn definitions_file(files: &dyn Files) -> io::Result<impl StorageBackend + use<>> {
-    let file = match files.open(DEFINITIONS_NAME) {
+pub fn definitions_file(files: &dyn Files) -> Result<impl StorageBackend + use<>, MetadataError> {
+    match files.open(DEFINITIONS_NAME) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let file = files.create(DEFINITIONS_NAME)?;
+            let file = files.create(UNFINISHED_NAME)?;
+            let (metadata, _) = Metadata::open(DatabaseFile(Arc::clone(&file)))?;
+            metadata.close();
+            file.sync()?;
+            files.rename(UNFINISHED_NAME, DEFINITIONS_NAME)?;
             files.sync_names()?;
-            file
+            Ok(DatabaseFile(file))
         }
-        other => other?,
-    };
-    Ok(DatabaseFile(file))
+        other => Ok(DatabaseFile(other?)),
+    }
 }
 
 impl StorageBackend for DatabaseFile {
@@ -53,5 +59,6 @@ impl StorageBackend for DatabaseFile {
     }
 }
 
+const UNFINISHED_NAME: &str = "metadata.new";
 /// The name of the definitions' file.
 pub const DEFINITIONS_NAME: &str = "metadata.redb";

@@ -19,6 +19,11 @@ impl Connection {
         while let Some(request) = self.session.next(octets, offset) {
             match request {
                 Request::Publish(publish) => self.publish(publish),
+                Request::Commit { channel, publishes } => {
+                    // What was settled goes with the transaction.
+                    self.flush_publishes(&[]);
+                    self.commit(channel, publishes);
+                }
                 request => {
                     self.flush();
                     awaited = self.request(request);
@@ -34,18 +39,23 @@ impl Connection {
     }
 
     /// Hands over what was collected: messages to their queues, settlements to
-    /// theirs, confirms to the client. What the messages are stored under.
-    pub(super) fn flush(&mut self) -> Ticket {
+    /// theirs, confirms to the client.
+    pub(super) fn flush(&mut self) {
+        self.flush_publishes(&[]);
+        self.settle(None);
+    }
+
+    /// Hands over messages, and settlements that are written down with them.
+    fn flush_publishes(&mut self, settled: &[Settled]) -> Ticket {
         let now = self.node.now();
         let ticket = match &mut self.open {
-            Some(open) => open.publisher.flush(now, &mut self.wakes),
+            Some(open) => open.publisher.flush(settled, now, &mut self.wakes),
             None => Ticket(0),
         };
         self.session.confirm_published(ticket);
         if ticket != Ticket(0) {
             self.throttle.stored(ticket, self.node.durability());
         }
-        self.settle(None);
         ticket
     }
 
@@ -94,14 +104,7 @@ impl Connection {
         for publish in publishes {
             self.publish(publish);
         }
-        let now = self.node.now();
-        let ticket = match &mut self.open {
-            Some(open) => open.publisher.flush_with(&settled, now, &mut self.wakes),
-            None => Ticket(0),
-        };
-        if ticket != Ticket(0) {
-            self.throttle.stored(ticket, self.node.durability());
-        }
+        let ticket = self.flush_publishes(&settled);
         let place = self.session.output().pending_bytes();
         self.session
             .reply(channel, &leveret_protocol::method::TxCommitOk {});
