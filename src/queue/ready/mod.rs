@@ -173,7 +173,8 @@ impl Ready {
     }
 
     /// Takes out the oldest, if it is [at hand](Self::at_hand).
-    #[inline]
+    // Called, it costs a delivery 6 %.
+    #[inline(always)]
     pub(super) fn pop(&mut self) -> Option<Queued> {
         if !self.returned.is_empty() {
             return self.pop_returned();
