@@ -90,7 +90,7 @@ impl Default for StoreConfig {
             fsync: Fsync::default(),
             log_bytes: 256 * MIB,
             segment_bytes: 16 * MIB,
-            hot_bytes: 64 * MIB,
+            hot_bytes: 48 * MIB,
             disk_free_min: None,
         }
     }
