@@ -340,9 +340,9 @@ impl Body<'_> {
     }
 }
 
-/// What a waiting message takes beside its octets: its entry in the block and
-/// its handle in the queue.
-const MEMORY_OVERHEAD_BYTES: usize = size_of::<Entry>() + size_of::<Message>();
+/// What a waiting message takes in memory beside its octets: its entry in the
+/// block and its handle in the queue.
+pub const MEMORY_OVERHEAD_BYTES: usize = size_of::<Entry>() + size_of::<Message>();
 /// Blocks up to this size are not worth a copy.
 const SMALL_BLOCK_BYTES: usize = 1024;
 

@@ -8,19 +8,42 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::ready::Run;
 use crate::model::{Message, Page, Sequence};
 
 /// A run to be written; the answer is [`Queue::paged_out`](super::Queue::paged_out).
+///
+/// It shares the run with the queue, so that neither giving it out nor letting
+/// it go looks at single messages while the queue is locked: whoever writes it
+/// lets it go last.
 #[derive(Clone, Debug)]
 pub struct PageOut {
     /// Place of the first message, which names the run.
     pub first: Sequence,
-    /// The messages in order, at least one.
-    pub messages: Vec<Message>,
-    /// The place of each; `None` if they are consecutive. Only a restored queue
-    /// has gaps.
-    pub sequences: Option<Vec<Sequence>>,
+    run: Arc<Run>,
+}
+
+impl PageOut {
+    pub(super) fn new(run: Arc<Run>) -> Self {
+        Self {
+            first: run.first(),
+            run,
+        }
+    }
+
+    /// The messages in order, at least one, each with its place. Only a restored
+    /// queue has gaps.
+    pub fn messages(&self) -> impl Iterator<Item = (Sequence, &Message)> {
+        self.run.iter()
+    }
+
+    /// Octets of memory that they take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.run.memory_bytes()
+    }
 }
 
 /// A run to be read; the answer is [`Queue::paged_in`](super::Queue::paged_in).
@@ -39,6 +62,22 @@ pub struct Loaded {
     pub messages: Vec<Message>,
     /// The place of each; `None` if they are consecutive from the run's first.
     pub sequences: Option<Vec<Sequence>>,
+    /// What they come to, as [`Message::stored_bytes`] counts them; counted by
+    /// whoever read them, because the queue is locked when it gets them.
+    pub stored_bytes: u64,
+}
+
+impl Loaded {
+    /// What was read, counted.
+    #[must_use]
+    pub fn new(messages: Vec<Message>, sequences: Option<Vec<Sequence>>) -> Self {
+        let bytes = messages.iter().map(Message::stored_bytes).sum::<usize>();
+        Self {
+            messages,
+            sequences,
+            stored_bytes: bytes as u64,
+        }
+    }
 }
 
 /// What a store kept of a queue over a restart.

@@ -48,7 +48,8 @@ fn a_backlog_takes_memory_for_its_head_only() {
     for number in 0..count {
         publish(&mut queue, number..number + 1);
         while let Some(out) = queue.page_out(false) {
-            pages.insert(out.first.0, out.messages);
+            let messages: Vec<Message> = out.messages().map(|(_, one)| one.clone()).collect();
+            pages.insert(out.first.0, messages);
             assert!(queue.paged_out(out.first, Some(page(out.first.0))));
         }
         assert!(queue.resident_bytes() <= limits.head_bytes + limits.run_bytes + 2 * memory_bytes);
@@ -133,7 +134,7 @@ fn the_open_run_is_written_only_on_request() {
     assert!(queue.page_out(false).is_none());
     let out = queue.page_out(true).expect("the head has enough");
     publish(&mut queue, 2..3);
-    assert_eq!((out.first, out.messages.len()), (Sequence(1), 1));
+    assert_eq!((out.first, out.messages().count()), (Sequence(1), 1));
     assert!(queue.paged_out(out.first, Some(page(1))));
     assert_eq!(queue.resident_bytes(), 2 * message(0).memory_bytes() as u64);
 }
@@ -156,14 +157,14 @@ fn a_purge_frees_pages_without_reading_them() {
 
 #[test]
 fn what_cannot_be_read_is_lost_and_the_rest_delivered() {
-    let listed = |places: &[u64]| Loaded {
-        messages: places.iter().map(|place| message(*place)).collect(),
-        sequences: Some(places.iter().copied().map(Sequence).collect()),
+    let listed = |places: &[u64]| {
+        let messages = places.iter().map(|place| message(*place)).collect();
+        Loaded::new(
+            messages,
+            Some(places.iter().copied().map(Sequence).collect()),
+        )
     };
-    let too_few = Loaded {
-        messages: vec![message(1)],
-        sequences: Some(Vec::new()),
-    };
+    let too_few = Loaded::new(vec![message(1)], Some(Vec::new()));
     let all: Vec<_> = (1..5).map(message).collect();
     for (shows, loaded, delivered) in [
         ("all is there", listed(&[1, 2]), vec![1, 2]),
@@ -297,10 +298,7 @@ fn get(queue: &mut Queue) -> Option<(u64, bool)> {
 }
 
 fn consecutive(messages: Vec<Message>) -> Loaded {
-    Loaded {
-        messages,
-        sequences: None,
-    }
+    Loaded::new(messages, None)
 }
 
 fn message(number: u64) -> Message {

@@ -49,7 +49,7 @@ pub use error::StoreError;
 pub use files::{Disk, Files, StoreFile};
 pub use log::{Damage, DamageKind, Returned, Run, Settled};
 pub use recovery::{RecoveredContent, RecoveredQueue, RecoveredRun, Report};
-pub use segment::{PageContent, PageOutJob};
+pub use segment::{PageContent, PageOutJob, PageSource};
 pub use settings::{Fsync, StoreSettings};
 pub use shared::Observer;
 
@@ -314,9 +314,8 @@ fn read_page(registry: &Registry, page: Page) -> PageContent {
         let Page { file, offset, .. } = page;
         tracing::error!(file, offset, %error, "cannot read a page: its messages are lost");
         PageContent {
-            messages: Vec::new(),
             places: Some(Vec::new()),
-            damaged: Vec::new(),
+            ..PageContent::default()
         }
     })
 }

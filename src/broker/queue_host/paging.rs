@@ -5,10 +5,21 @@ use std::sync::Arc;
 
 use crate::model::{Message, Page, Sequence, SequenceRange};
 use crate::queue::{Loaded, PageIn, PageOut};
-use crate::store::{PageContent, PageOutJob, Returned, Settled};
+use crate::store::{PageContent, PageOutJob, PageSource, Returned, Settled};
 
 use super::super::Wakes;
 use super::{QueueHost, State};
+
+/// A run on its way to the store.
+struct Written(PageOut);
+
+impl PageSource for Written {
+    fn each(&self, take: &mut dyn FnMut(Sequence, &Message)) {
+        self.0
+            .messages()
+            .for_each(|(place, message)| take(place, message));
+    }
+}
 
 impl QueueHost {
     /// Passes on what the queue has noted, asks for what it will need and, if
@@ -90,22 +101,16 @@ impl QueueHost {
             return;
         };
         while storage.is_over() {
-            let Some(PageOut {
-                first,
-                messages,
-                sequences,
-            }) = state.queue.page_out(partial)
-            else {
+            let Some(run) = state.queue.page_out(partial) else {
                 return;
             };
-            let bytes = messages.iter().map(Message::memory_bytes).sum::<usize>() as u64;
+            let (first, bytes) = (run.first, run.memory_bytes());
             let host = Arc::clone(self);
             let job = PageOutJob {
                 queue: self.id,
                 durable: self.settings.durable,
                 first,
-                messages,
-                places: sequences,
+                messages: Box::new(Written(run)),
                 done: Box::new(move |page| host.paged_out(first, page, bytes)),
             };
             storage.page_out(job, bytes);
@@ -167,6 +172,7 @@ impl QueueHost {
             messages,
             places,
             damaged,
+            stored_bytes,
         } = content;
         if !damaged.is_empty() {
             let (queue, vhost) = (self.name.as_str(), self.vhost.as_str());
@@ -189,6 +195,7 @@ impl QueueHost {
         let loaded = Loaded {
             messages,
             sequences: places,
+            stored_bytes,
         };
         state.queue.paged_in(first, loaded);
     }

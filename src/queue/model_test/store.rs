@@ -41,16 +41,16 @@ impl Run {
         let Some(out) = self.queue.page_out(partial) else {
             return;
         };
-        assert!(!out.messages.is_empty());
-        if let Some(sequences) = &out.sequences {
-            assert_eq!(sequences.len(), out.messages.len());
-        }
-        for (place, message) in places(&out.messages, &out.sequences, out.first) {
+        assert_eq!(
+            places(&out).next().map(|(place, _)| place),
+            Some(out.first.0)
+        );
+        for (place, message) in places(&out) {
             assert_eq!(number(message), place, "the place of a message");
             assert!(self.is_resident(place), "it is in a page already");
         }
         let twice = self.store.writing.iter().any(|other| {
-            let mut other = places(&other.messages, &other.sequences, other.first);
+            let mut other = places(other);
             other.any(|(place, _)| place == out.first.0)
         });
         assert!(!twice, "it is being written already");
@@ -73,7 +73,7 @@ impl Run {
         }
         let pick = pick % self.store.writing.len();
         let out = self.store.writing.remove(pick);
-        let messages = places(&out.messages, &out.sequences, out.first)
+        let messages = places(&out)
             .map(|(place, message)| (place, message.clone()))
             .collect();
         let page = success.then(|| self.store.add_page(messages));
@@ -115,11 +115,7 @@ impl Run {
         // Where the page is gone, what was read of it is of no use.
         let Some(content) = self.store.pages.get(&wanted.page.offset) else {
             let messages = vec![Message::single("", "q", b"", &[0; 8])];
-            let sequences = None;
-            let loaded = Loaded {
-                messages,
-                sequences,
-            };
+            let loaded = Loaded::new(messages, None);
             return self.queue.paged_in(wanted.first, loaded);
         };
         let damaged = |index: usize| damage & (1 << (index % 8)) != 0;
@@ -142,11 +138,7 @@ impl Run {
             .iter()
             .copied()
             .eq(consecutive.take(sequences.len()));
-        let sequences = listed.then_some(sequences);
-        let loaded = Loaded {
-            messages,
-            sequences,
-        };
+        let loaded = Loaded::new(messages, listed.then_some(sequences));
         self.queue.paged_in(wanted.first, loaded);
     }
 
@@ -269,17 +261,8 @@ impl Run {
     }
 }
 
-fn places<'a>(
-    messages: &'a [Message],
-    sequences: &'a Option<Vec<Sequence>>,
-    first: Sequence,
-) -> impl Iterator<Item = (u64, &'a Message)> {
-    let place = move |index: usize| match sequences {
-        Some(sequences) => sequences[index].0,
-        None => first.0 + index as u64,
-    };
-    let messages = messages.iter().enumerate();
-    messages.map(move |(index, message)| (place(index), message))
+fn places(out: &PageOut) -> impl Iterator<Item = (u64, &Message)> {
+    out.messages().map(|(place, message)| (place.0, message))
 }
 
 fn page(offset: u64) -> Page {

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
 use super::run::Run;
-use crate::model::{Page, Sequence};
+use crate::model::{MEMORY_OVERHEAD_BYTES, Page, Sequence};
 use crate::queue::{Loaded, PageIn};
 
 /// The runs, oldest first.
@@ -242,6 +242,14 @@ impl PagedRun {
     /// The run out of what was read, with its octets as stored. No more is
     /// taken than should be there, and nothing that would break the order.
     fn fill(&self, loaded: Loaded, end: Sequence) -> (Run, u64) {
+        let whole = loaded.sequences.is_none()
+            && loaded.messages.len() as u64 == self.count()
+            && self.first.0 + self.count() <= end.0;
+        if whole {
+            let memory_bytes = loaded.stored_bytes + self.count() * MESSAGE_OVERHEAD_BYTES;
+            let run = Run::consecutive(self.first, loaded.messages, memory_bytes);
+            return (run, loaded.stored_bytes);
+        }
         let mut run = Run::default();
         let mut stored_bytes = 0;
         let consecutive = (self.first.0..).map(Sequence);
@@ -270,8 +278,8 @@ impl Slot {
     }
 }
 
-/// What a message takes in memory beside its octets, about.
-const MESSAGE_OVERHEAD_BYTES: u64 = 36;
+/// What a message takes in memory beside its octets.
+const MESSAGE_OVERHEAD_BYTES: u64 = MEMORY_OVERHEAD_BYTES as u64;
 /// Runs for which there stays room when all are gone.
 const SLOTS_KEPT: usize = 16;
 

@@ -25,7 +25,8 @@ use std::collections::BTreeMap;
 
 use self::ahead::{Ahead, Arrived, PagedRun};
 use self::before::DeliveredBefore;
-use self::run::{Run, Size};
+pub(super) use self::run::Run;
+use self::run::Size;
 use self::tail::{Tail, Written};
 use super::paging::Limits;
 use super::{Journal, Loaded, PageIn, PageOut, Restored, RestoredContent};

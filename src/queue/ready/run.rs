@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use crate::model::{Message, Sequence};
 
 /// A run of messages, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Run {
+#[derive(Clone, Debug, Default)]
+pub(in crate::queue) struct Run {
     /// Of the first message; of the next one to come, where that is known, if
     /// there is none.
     first: Sequence,
@@ -53,12 +53,12 @@ impl Run {
     }
 
     /// Place of the first message.
-    pub(super) fn first(&self) -> Sequence {
+    pub(in crate::queue) fn first(&self) -> Sequence {
         self.first
     }
 
     #[inline]
-    pub(super) fn memory_bytes(&self) -> u64 {
+    pub(in crate::queue) fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
 
@@ -67,11 +67,23 @@ impl Run {
         self.messages.capacity()
     }
 
-    /// The messages, and the place of each unless they are consecutive.
-    pub(super) fn copy(&self) -> (Vec<Message>, Option<Vec<Sequence>>) {
-        let messages = self.messages.iter().map(Message::clone).collect();
-        let listed = || self.listed.iter().copied().collect();
-        (messages, (!self.listed.is_empty()).then(listed))
+    /// Messages that were read at once, consecutive from `first` on.
+    pub(super) fn consecutive(first: Sequence, messages: Vec<Message>, memory_bytes: u64) -> Self {
+        Self {
+            first,
+            messages: messages.into(),
+            listed: VecDeque::new(),
+            memory_bytes,
+        }
+    }
+
+    /// The messages, each with its place.
+    pub(in crate::queue) fn iter(&self) -> impl Iterator<Item = (Sequence, &Message)> {
+        self.messages.iter().enumerate().map(|(index, message)| {
+            let listed = self.listed.get(index).copied();
+            let place = listed.unwrap_or(Sequence(self.first.0 + index as u64));
+            (place, message)
+        })
     }
 
     /// Appends consecutive messages, leaving the vec empty; `memory_bytes` is
@@ -179,11 +191,15 @@ mod tests {
             run.push(Sequence(place), message());
         }
         run.append(Sequence(10), &mut vec![message(), message()], 0);
-        assert_eq!(run.copy().1.map(|places| places.len()), Some(6));
+        let places: Vec<_> = run.iter().map(|(place, _)| place.0).collect();
+        assert_eq!(places, [3, 4, 8, 9, 10, 11]);
         let places: Vec<_> = std::iter::from_fn(|| run.pop().map(|one| one.0.0)).collect();
         assert_eq!(places, [3, 4, 8, 9, 10, 11]);
         assert_eq!(run.memory_bytes(), 0);
         run.push(Sequence(20), message());
-        assert_eq!((run.first(), run.copy().1), (Sequence(20), None));
+        assert_eq!(
+            run.iter().next().map(|(place, _)| place),
+            Some(Sequence(20))
+        );
     }
 }

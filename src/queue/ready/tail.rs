@@ -8,6 +8,7 @@
 //! being written.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::ahead::PagedRun;
 use super::run::{Run, Size};
@@ -35,7 +36,8 @@ pub(super) enum Written {
 
 #[derive(Debug, Default)]
 struct TailRun {
-    run: Run,
+    /// Shared with whoever writes it.
+    run: Arc<Run>,
     stored_bytes: u64,
     writing: bool,
 }
@@ -79,7 +81,7 @@ impl Tail {
             self.count += messages.len() as u64;
             self.memory_bytes += size.memory_bytes;
             open.stored_bytes += size.stored_bytes;
-            open.run.append(place, messages, size.memory_bytes);
+            open.own().append(place, messages, size.memory_bytes);
             return;
         }
         let places = (place.0..).map(Sequence);
@@ -101,7 +103,7 @@ impl Tail {
             self.count += 1;
             self.memory_bytes += message.memory_bytes() as u64;
             open.stored_bytes += message.stored_bytes() as u64;
-            open.run.push(place, message);
+            open.own().push(place, message);
         }
     }
 
@@ -111,7 +113,8 @@ impl Tail {
         self.count -= run.len();
         self.memory_bytes -= run.memory_bytes();
         self.shrink();
-        Some(run)
+        // Copied only if it is being written at this moment.
+        Some(Arc::unwrap_or_clone(run))
     }
 
     /// Takes out the oldest run if it is closed.
@@ -123,8 +126,7 @@ impl Tail {
         self.take_front()
     }
 
-    /// A copy of the oldest run that is not being written; of the open one only
-    /// if `partial`.
+    /// The oldest run that is not being written; the open one only if `partial`.
     pub(super) fn page_out(&mut self, partial: bool, run_bytes: u64) -> Option<PageOut> {
         let index = self.runs.iter().position(|run| !run.writing)?;
         let last = index + 1 == self.runs.len();
@@ -133,12 +135,7 @@ impl Tail {
             return None;
         }
         run.writing = true;
-        let (messages, sequences) = run.run.copy();
-        Some(PageOut {
-            first: run.run.first(),
-            messages,
-            sequences,
-        })
+        Some(PageOut::new(Arc::clone(&run.run)))
     }
 
     /// Ends the writing of a run. Only the oldest one may leave, because what
@@ -162,7 +159,11 @@ impl Tail {
         let Some(paged) = PagedRun::new(first, count, stored_bytes, page) else {
             return Written::Kept;
         };
-        self.take_front();
+        if let Some(written) = self.runs.pop_front() {
+            self.count -= count;
+            self.memory_bytes -= written.run.memory_bytes();
+            self.shrink();
+        }
         Written::Paged(paged)
     }
 
@@ -178,6 +179,12 @@ impl Tail {
 }
 
 impl TailRun {
+    /// To be changed: nobody else has it, unless a page of it was refused and
+    /// its writer has not let go yet.
+    fn own(&mut self) -> &mut Run {
+        Arc::make_mut(&mut self.run)
+    }
+
     fn is_closed(&self, run_bytes: u64) -> bool {
         self.writing || self.run.memory_bytes() >= run_bytes
     }

@@ -11,6 +11,6 @@ pub(super) use page::{
     MessageBuilder, PAGE_HEADER_BYTES, PageHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION,
     each_message, read_segment_header,
 };
-pub use pager::PageOutJob;
 pub(super) use pager::{Job, Pager, SegmentEvent};
+pub use pager::{PageOutJob, PageSource};
 pub(super) use registry::{Registry, segment_number};

@@ -14,6 +14,8 @@ use crate::model::{
 use crate::store::log::{Stored, put_body, put_lengths, read_stored};
 use crate::store::octets::{self, Reader};
 
+use super::pager::PageSource;
+
 /// Octets of a page's header.
 pub(in crate::store) const PAGE_HEADER_BYTES: usize = 64;
 /// Octets in front of a message: checksum, index, lengths.
@@ -54,6 +56,8 @@ pub struct PageContent {
     pub places: Option<Vec<Sequence>>,
     /// Places whose messages are damaged.
     pub damaged: Vec<Sequence>,
+    /// What the messages come to, as stored.
+    pub stored_bytes: u64,
 }
 
 impl PageHeader {
@@ -114,25 +118,23 @@ impl PageHeader {
     }
 }
 
-/// Writes messages as a page. `places` are theirs, unless they are consecutive
-/// from `first` on.
+/// Writes messages as a page; `first` is the place of the first one.
 pub(in crate::store) fn encode_page(
     out: &mut Vec<u8>,
     queue: QueueId,
     file: u64,
     first: Sequence,
-    messages: &[Message],
-    places: Option<&[Sequence]>,
+    messages: &dyn PageSource,
 ) -> PageHeader {
     out.clear();
     out.resize(PAGE_HEADER_BYTES, 0);
     let seed = seed(queue, file, first);
-    let (mut persistent, mut stored_bytes, mut count) = (0, 0, 0);
-    for (index, message) in messages.iter().enumerate() {
+    let (mut persistent, mut stored_bytes, mut count, mut number) = (0, 0, 0, 0);
+    messages.each(&mut |place, message| {
         let start = out.len();
-        let place = places.and_then(|places| places.get(index));
-        let index = place.map_or(index as u32, |place| (place.0 - first.0) as u32);
+        let index = place.0.saturating_sub(first.0) as u32;
         count = index + 1;
+        number += 1;
         octets::put_u32(out, 0);
         octets::put_u32(out, index);
         let (envelope, header) = (message.envelope(), message.header());
@@ -150,11 +152,11 @@ pub(in crate::store) fn encode_page(
         octets::overwrite(out, start, &crc.to_le_bytes());
         persistent += u32::from(message.persistent());
         stored_bytes += message.stored_bytes() as u64;
-    }
+    });
     let header = PageHeader {
         payload_bytes: (out.len() - PAGE_HEADER_BYTES) as u32,
         count,
-        messages: messages.len() as u32,
+        messages: number,
         first,
         queue,
         file,
@@ -236,6 +238,10 @@ pub(in crate::store) fn read_page(
     let messages = builder.finish();
     let consecutive = places.len() == header.count as usize;
     PageContent {
+        stored_bytes: messages
+            .iter()
+            .map(|message| message.stored_bytes() as u64)
+            .sum(),
         messages,
         places: (!consecutive).then_some(places),
         damaged,
@@ -314,11 +320,12 @@ pub(in crate::store) fn read_segment_header(octets: &[u8]) -> Option<(u16, Queue
 mod tests {
     use super::*;
 
-    fn messages() -> Vec<Message> {
+    fn messages() -> Vec<(Sequence, Message)> {
         (0..20)
             .map(|number| {
                 let body = format!("body {number}");
-                Message::single("exchange", "key", b"header", body.as_bytes())
+                let message = Message::single("exchange", "key", b"header", body.as_bytes());
+                (Sequence(100 + number), message)
             })
             .collect()
     }
@@ -333,7 +340,7 @@ mod tests {
     fn a_page_reads_back() {
         let messages = messages();
         let mut page = Vec::new();
-        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages, None);
+        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages);
         assert_eq!(PageHeader::decode(&page), Some(header));
         assert_eq!(page.len(), header.page_bytes());
         let payload = &page[PAGE_HEADER_BYTES..];
@@ -344,7 +351,7 @@ mod tests {
                 .messages
                 .iter()
                 .map(body)
-                .eq(messages.iter().map(body))
+                .eq(messages.iter().map(|(_, message)| body(message)))
         );
         let even = read_page(&header, payload, |place, _| place.0 % 2 == 0);
         assert_eq!(even.messages.len(), 10);
@@ -355,7 +362,7 @@ mod tests {
     fn a_flipped_bit_costs_one_message_at_most() {
         let messages = messages();
         let mut page = Vec::new();
-        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages, None);
+        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages);
         for place in PAGE_HEADER_BYTES..PAGE_HEADER_BYTES + header.payload_bytes as usize {
             let mut flipped = page.clone();
             flipped[place] ^= 0x40;

@@ -18,7 +18,14 @@ use crate::store::shared::Shared;
 use super::page::{SEGMENT_HEADER_BYTES, encode_page, segment_header};
 use super::registry::{Registry, scratch_name, segment_name};
 
-/// Consecutive messages of a queue to be written.
+/// Messages to be written, in the order of their places, which the pager goes
+/// through on its own thread.
+pub trait PageSource: Send {
+    /// Calls `take` with each of them.
+    fn each(&self, take: &mut dyn FnMut(Sequence, &Message));
+}
+
+/// Messages of a queue to be written.
 pub struct PageOutJob {
     /// Whose they are.
     pub queue: QueueId,
@@ -27,9 +34,7 @@ pub struct PageOutJob {
     /// The place of the first.
     pub first: Sequence,
     /// Themselves.
-    pub messages: Vec<Message>,
-    /// The place of each, unless they are consecutive.
-    pub places: Option<Vec<Sequence>>,
+    pub messages: Box<dyn PageSource>,
     /// Called with the page once it is written, or with nothing if it could not
     /// be: then the messages stay where they are.
     pub done: Box<dyn FnOnce(Option<Page>) + Send>,
@@ -190,14 +195,11 @@ impl Pager {
             durable,
             first,
             messages,
-            places,
             done,
         } = job;
-        match self.write_page(queue, durable, first, &messages, places.as_deref()) {
-            Ok(page) => {
-                drop(messages);
-                done(Some(page));
-            }
+        // The messages are let go of last, here and not where `done` leads.
+        match self.write_page(queue, durable, first, &*messages) {
+            Ok(page) => done(Some(page)),
             Err(error) => {
                 // Not tried again before a while has passed.
                 self.shared.paging_stalled.store(true, Ordering::Release);
@@ -217,15 +219,14 @@ impl Pager {
         queue: QueueId,
         durable: bool,
         first: Sequence,
-        messages: &[Message],
-        places: Option<&[Sequence]>,
+        messages: &dyn PageSource,
     ) -> io::Result<Page> {
         let open = match self.open.remove(&queue) {
             Some(open) if open.used_bytes < self.segment_bytes => open,
             _ => self.create(queue, durable)?,
         };
         let mut buffer = std::mem::take(&mut self.buffer);
-        let header = encode_page(&mut buffer, queue, open.file, first, messages, places);
+        let header = encode_page(&mut buffer, queue, open.file, first, messages);
         let written = open.handle.write_at(&buffer, open.used_bytes);
         let page = Page {
             file: open.file,
@@ -365,8 +366,14 @@ impl fmt::Debug for PageOutJob {
         f.debug_struct("PageOutJob")
             .field("queue", &self.queue)
             .field("first", &self.first)
-            .field("messages", &self.messages.len())
             .finish_non_exhaustive()
+    }
+}
+
+impl PageSource for Vec<(Sequence, Message)> {
+    fn each(&self, take: &mut dyn FnMut(Sequence, &Message)) {
+        self.iter()
+            .for_each(|(place, message)| take(*place, message));
     }
 }
 
