@@ -30,6 +30,13 @@ pub trait Durability: Debug + Send + Sync {
     /// not read until his part is written.
     fn is_behind(&self) -> bool;
 
+    /// Whether waiting messages take so much memory that those who add to them
+    /// should let consumers catch up.
+    fn memory_is_short(&self) -> bool;
+
+    /// How many messages consumers were ever handed.
+    fn handed_out(&self) -> u64;
+
     /// Whom to wake, with [`Waiters::wake`], after log or definitions have
     /// come further.
     fn waiters(&self) -> &Waiters;
@@ -76,6 +83,14 @@ impl Durability for InMemory {
 
     fn is_behind(&self) -> bool {
         false
+    }
+
+    fn memory_is_short(&self) -> bool {
+        false
+    }
+
+    fn handed_out(&self) -> u64 {
+        0
     }
 
     fn waiters(&self) -> &Waiters {

@@ -158,6 +158,12 @@ impl Publisher {
         self.route(incoming.envelope).map(|_| ())
     }
 
+    /// Messages that wait to be flushed.
+    #[must_use]
+    pub fn pending(&self) -> u32 {
+        self.batch.count
+    }
+
     /// Gives the queues what was published since the last flush; what must be
     /// durable before it may be confirmed. A transaction's settlements are
     /// written down together with its messages or not at all.

@@ -378,6 +378,9 @@ impl QueueHost {
             if deliveries.is_empty() {
                 break;
             }
+            if let Some(storage) = &self.storage {
+                storage.hand_out(deliveries.len());
+            }
             let mut dirty = None;
             for delivery in deliveries.drain(..) {
                 let index = delivery.consumer.0 as usize;

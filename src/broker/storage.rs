@@ -38,6 +38,8 @@ pub struct Storage {
     resident_bytes: AtomicU64,
     /// Of those, what is being written out.
     writing_bytes: AtomicU64,
+    /// Messages that consumers were handed.
+    handed_out: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +136,7 @@ impl Storage {
             deleted: Mutex::default(),
             hot_bytes,
             resident_bytes: AtomicU64::new(0),
+            handed_out: AtomicU64::new(0),
             writing_bytes: AtomicU64::new(0),
         });
         let observer = Arc::downgrade(&storage);
@@ -255,6 +258,12 @@ impl Storage {
         }
     }
 
+    /// Consumers were handed messages.
+    pub(super) fn hand_out(&self, messages: usize) {
+        self.handed_out
+            .fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
     /// Whether waiting messages take more memory than they should.
     pub(super) fn is_over(&self) -> bool {
         let resident = self.resident_bytes.load(Ordering::Relaxed);
@@ -311,6 +320,17 @@ impl Durability for Storage {
 
     fn is_behind(&self) -> bool {
         self.store.is_behind() || self.writing_bytes.load(Ordering::Relaxed) > WRITING_BYTES_MAX
+    }
+
+    fn memory_is_short(&self) -> bool {
+        // Less than from which on they are written out: where consumers keep up
+        // with a publisher that waits for them a little, nothing need be.
+        let resident = self.resident_bytes.load(Ordering::Relaxed);
+        resident > self.hot_bytes / 4 * 3
+    }
+
+    fn handed_out(&self) -> u64 {
+        self.handed_out.load(Ordering::Relaxed)
     }
 
     fn waiters(&self) -> &Waiters {

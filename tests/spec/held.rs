@@ -45,6 +45,14 @@ impl Durability for SlowStore {
         false
     }
 
+    fn memory_is_short(&self) -> bool {
+        false
+    }
+
+    fn handed_out(&self) -> u64 {
+        0
+    }
+
     fn waiters(&self) -> &Waiters {
         &self.waiters
     }

@@ -29,6 +29,7 @@ use super::channels::{Attached, ChannelSide};
 use super::heartbeat::{Due, Pulse};
 use super::listener::AmqpSettings;
 use super::throttle::Throttle;
+use super::throttle::pause_tick;
 
 /// A connection without its socket.
 pub(super) struct Connection {
@@ -144,6 +145,7 @@ impl Connection {
                 pulse.listen(now, reads);
                 timer.as_mut().reset(pulse.next(now).into());
             }
+            let pauses = self.throttle.pauses();
             let output = self.session.output();
             let (pending, writable) = (output.pending_bytes(), output.writable_bytes());
             if self.emptied && pending < DRAIN_BYTES_MAX {
@@ -166,6 +168,7 @@ impl Connection {
                     tokio::task::yield_now().await;
                 }
                 ready = writer.writable(), if writable > 0 => ready?,
+                () = pause_tick(pauses) => self.throttle.look_at_pause(Instant::now(), self.node.durability()),
                 () = &mut timer => {
                     let now = Instant::now();
                     self.time_passed(now, &mut pulse, was_running, reader.as_ref())?;

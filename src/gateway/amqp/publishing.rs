@@ -49,7 +49,12 @@ impl Connection {
     fn flush_publishes(&mut self, settled: &[Settled]) -> Ticket {
         let now = self.node.now();
         let ticket = match &mut self.open {
-            Some(open) => open.publisher.flush(settled, now, &mut self.wakes),
+            Some(open) => {
+                let messages = open.publisher.pending();
+                let ticket = open.publisher.flush(settled, now, &mut self.wakes);
+                self.throttle.published(messages, self.node.durability());
+                ticket
+            }
             None => Ticket(0),
         };
         self.session.confirm_published(ticket);

@@ -2,6 +2,8 @@
 //! holds, which it is told (`connection.blocked`), nor while the store is behind
 //! and has not written what came from it last, which takes a moment only.
 
+use std::time::{Duration, Instant};
+
 use crate::broker::{AlarmSet, Durability};
 use crate::model::{Progress, Ticket, Verdict};
 
@@ -19,6 +21,32 @@ pub(super) struct Throttle {
     /// Whether the store was behind when that was appended, and has not
     /// written it yet.
     stalled: bool,
+    pause: Pause,
+}
+
+/// Waiting for consumers (RabbitMQ: flow control). While waiting messages take
+/// more memory than they should, a publisher is not read for a few milliseconds
+/// after each batch, or until consumers were handed as many. If they were not
+/// by then they are slow, and the messages are written out: it is not tried
+/// again for a while, because making room for a burst is what queues are for.
+///
+/// ```text
+/// Off ──memory is short──▶ Waiting ──as many were taken──▶ Off
+///  ▲                          │ nothing happens
+///  └──────a while passes── Useless
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+enum Pause {
+    #[default]
+    Off,
+    Waiting {
+        /// Messages that consumers are to have been handed.
+        handed_out: u64,
+        until: Instant,
+    },
+    Useless {
+        until: Instant,
+    },
 }
 
 impl Throttle {
@@ -27,7 +55,45 @@ impl Throttle {
     }
 
     pub(super) fn reads(&self) -> bool {
-        self.alarms.is_empty() && !self.stalled
+        self.alarms.is_empty() && !self.stalled && !self.pauses()
+    }
+
+    /// Whether it waits for consumers: to be looked at again after
+    /// [`PAUSE_TICK`].
+    pub(super) fn pauses(&self) -> bool {
+        matches!(self.pause, Pause::Waiting { .. })
+    }
+
+    /// Messages were given to queues.
+    pub(super) fn published(&mut self, messages: u32, durability: &dyn Durability) {
+        if messages > 0 && durability.memory_is_short() {
+            self.consider_pause(Instant::now(), messages, durability);
+        }
+    }
+
+    fn consider_pause(&mut self, now: Instant, messages: u32, durability: &dyn Durability) {
+        if let Pause::Useless { until } = self.pause
+            && now < until
+        {
+            return;
+        }
+        self.pause = Pause::Waiting {
+            handed_out: durability.handed_out() + u64::from(messages),
+            until: now + PAUSE_MAX,
+        };
+    }
+
+    /// A part of a pause is over.
+    pub(super) fn look_at_pause(&mut self, now: Instant, durability: &dyn Durability) {
+        if let Pause::Waiting { handed_out, until } = self.pause {
+            if durability.handed_out() >= handed_out || !durability.memory_is_short() {
+                self.pause = Pause::Off;
+            } else if now >= until {
+                self.pause = Pause::Useless {
+                    until: now + PAUSE_AGAIN,
+                };
+            }
+        }
     }
 
     /// Messages were given to the store.
@@ -70,6 +136,22 @@ impl Connection {
     }
 }
 
+/// Completes when a pause is to be looked at, if there is one.
+pub(super) async fn pause_tick(pauses: bool) {
+    if pauses {
+        tokio::time::sleep(PAUSE_TICK).await;
+    } else {
+        std::future::pending().await
+    }
+}
+
+/// How often it is looked at whether memory was freed.
+const PAUSE_TICK: Duration = Duration::from_millis(1);
+/// How long a publisher waits for that.
+const PAUSE_MAX: Duration = Duration::from_millis(6);
+/// How long it does not wait again after a vain attempt.
+const PAUSE_AGAIN: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +162,8 @@ mod tests {
     struct Store {
         durable: u64,
         is_behind: bool,
+        memory_is_short: bool,
+        handed_out: u64,
         waiters: Waiters,
     }
 
@@ -101,6 +185,14 @@ mod tests {
 
         fn is_behind(&self) -> bool {
             self.is_behind
+        }
+
+        fn memory_is_short(&self) -> bool {
+            self.memory_is_short
+        }
+
+        fn handed_out(&self) -> u64 {
+            self.handed_out
         }
 
         fn waiters(&self) -> &Waiters {
@@ -125,5 +217,33 @@ mod tests {
         store.durable = 2;
         throttle.look(&store.progress());
         assert!(throttle.reads() && !throttle.waits_for_store());
+    }
+
+    #[test]
+    fn a_publisher_waits_for_consumers_that_keep_up_and_not_for_others() {
+        let mut store = Store::default();
+        let mut throttle = Throttle::default();
+        let now = Instant::now();
+        throttle.published(5, &store);
+        assert!(throttle.reads(), "there is memory");
+        store.memory_is_short = true;
+        throttle.consider_pause(now, 5, &store);
+        throttle.look_at_pause(now, &store);
+        assert!(!throttle.reads());
+        store.handed_out += 5;
+        throttle.look_at_pause(now, &store);
+        assert!(throttle.reads(), "as many were taken as came");
+        throttle.consider_pause(now, 5, &store);
+        store.handed_out += 4;
+        let later = now + PAUSE_MAX;
+        throttle.look_at_pause(later, &store);
+        assert!(throttle.reads(), "consumers are slow");
+        throttle.consider_pause(later, 5, &store);
+        assert!(throttle.reads(), "it has just been tried");
+        throttle.consider_pause(later + PAUSE_AGAIN, 5, &store);
+        assert!(!throttle.reads());
+        store.memory_is_short = false;
+        throttle.look_at_pause(later + PAUSE_AGAIN, &store);
+        assert!(throttle.reads(), "there is memory again");
     }
 }

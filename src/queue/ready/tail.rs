@@ -66,7 +66,8 @@ impl Tail {
     }
 
     /// Appends consecutive messages, leaving the vec empty; `size` is what they
-    /// come to. Runs are closed at `run_bytes`.
+    /// come to. Runs are closed at `run_bytes`; what comes at once is divided
+    /// only if it is more than that.
     pub(super) fn append(
         &mut self,
         place: Sequence,
@@ -76,12 +77,27 @@ impl Tail {
     ) {
         if let Some(open) = self.runs.back_mut()
             && !open.writing
-            && open.run.memory_bytes() + size.memory_bytes <= run_bytes
+            && open.run.memory_bytes() < run_bytes
+            && size.memory_bytes <= run_bytes
         {
             self.count += messages.len() as u64;
             self.memory_bytes += size.memory_bytes;
             open.stored_bytes += size.stored_bytes;
             open.own().append(place, messages, size.memory_bytes);
+            return;
+        }
+        if messages.is_empty() {
+            return;
+        }
+        if size.memory_bytes <= run_bytes {
+            self.count += messages.len() as u64;
+            self.memory_bytes += size.memory_bytes;
+            let mut run = TailRun {
+                stored_bytes: size.stored_bytes,
+                ..TailRun::default()
+            };
+            run.own().append(place, messages, size.memory_bytes);
+            self.runs.push_back(run);
             return;
         }
         let places = (place.0..).map(Sequence);
