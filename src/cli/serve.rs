@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::builder::PossibleValue;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{ConfigErrors, LogFilter, LogFormat};
+use crate::config::{ConfigErrors, Fsync, LogFilter, LogFormat};
 use crate::topology::{self, BrokerFile, Change, Topology};
 use crate::{Broker, telemetry};
 
@@ -67,6 +67,10 @@ async fn serve(args: &ServeArgs, file: BrokerFile) -> anyhow::Result<ExitCode> {
     let broker = Broker::start(&file.config, &file.topology).await?;
     for address in broker.addresses() {
         tracing::info!(%address, "listening for AMQP 0-9-1");
+    }
+    let fsync = file.config.store.fsync;
+    if fsync != Fsync::Always {
+        tracing::warn!(%fsync, "a power cut may lose what was confirmed: confirms do not wait for the disk");
     }
 
     let mut running = file;

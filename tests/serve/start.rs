@@ -47,13 +47,14 @@ fn flags_go_over_the_environment_and_the_environment_over_the_file() {
 
 #[test]
 fn the_level_of_the_log_is_obeyed() {
-    let file = "[amqp]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"info\"\n";
+    let file = "[amqp]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"info\"\n\
+                [store]\nfsync = \"never\"\n";
     let start = |arguments: &[&str]| {
         let mut serve = Start::new(arguments)
             .file(file)
             .env("LEVERET_LOG_LEVEL", "warn")
             .start();
-        serve.await_log("nothing survives a restart");
+        serve.await_log("power cut");
         serve.log_so_far()
     };
     let log = start(&["--config=leveret.toml"]);
@@ -69,10 +70,18 @@ fn a_data_directory_is_accepted() {
 }
 
 #[test]
-fn it_says_that_nothing_survives_a_restart() {
+fn it_says_what_a_confirm_is_worth() {
     let mut serve = Serve::new(&[]);
-    let line = serve.await_log("nothing survives a restart");
-    assert!(line.contains("WARN"), "{line}");
+    let line = serve.await_log("the store is open");
+    assert!(line.contains("fsync=always"), "{line}");
+    for (fsync, log) in [
+        ("never", "fsync=never"),
+        ("interval 50ms", "fsync=interval 50ms"),
+    ] {
+        let mut serve = Serve::with_file(&format!("[store]\nfsync = \"{fsync}\"\n"));
+        let line = serve.await_log("a power cut may lose what was confirmed");
+        assert!(line.contains("WARN") && line.contains(log), "{line}");
+    }
 }
 
 #[test]
