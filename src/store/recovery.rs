@@ -634,9 +634,9 @@ impl Gathering {
                 registry.remove(file).map_err(StoreError::io("a segment"))?;
             }
         }
-        if !paged.is_empty() {
-            registry.set_gone(id, settled);
-        }
+        // Also for pages that are written later: a run out of a restored queue
+        // has the same gaps.
+        registry.set_gone(id, settled);
         Ok(RecoveredQueue {
             queue: id,
             next: self.next,
