@@ -249,6 +249,11 @@ impl Recovering<'_> {
     }
 
     fn restore(&mut self, state: QueueState) {
+        // A new file must not be taken for one of the same number of which a
+        // checkpoint says that it is durable.
+        for (file, _) in &state.segments {
+            self.next_segment = self.next_segment.max(file + 1);
+        }
         let Some(queue) = self.queues.get_mut(&state.queue) else {
             return;
         };

@@ -416,7 +416,7 @@ fn merge(settled: &mut Vec<Settled>) {
 }
 
 /// How often files are looked at that may not be needed any more.
-const SWEEP_EVERY: Duration = Duration::from_millis(250);
+const SWEEP_EVERY: Duration = Duration::from_millis(if cfg!(test) { 3 } else { 250 });
 /// How long no other file is tried after the disk was found full.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 /// Capacity up to which the group's memory is kept.

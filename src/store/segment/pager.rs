@@ -371,7 +371,7 @@ impl fmt::Debug for PageOutJob {
 }
 
 /// How long pages may wait until they are durable.
-const SYNC_AFTER: Duration = Duration::from_millis(500);
+const SYNC_AFTER: Duration = Duration::from_millis(if cfg!(test) { 3 } else { 500 });
 /// Octets that may wait for it.
 const SYNC_BYTES: u64 = 32 * 1024 * 1024;
 /// How long a failure to write keeps pages in memory.

@@ -1,10 +1,23 @@
-//! The store as its users see it: what was confirmed is there again.
+//! The store as its users see it: what was confirmed is there again, whatever
+//! happens to the process and the disk.
+//!
+//! A debug build tries a sample of the places at which things can go wrong; a
+//! release build, or one with `LEVERET_LONG_TESTS` set in the environment,
+//! tries all of them.
+
+mod crashes;
+mod world;
 
 use std::sync::Arc;
 
 use crate::model::{Message, QueueId, Sequence, SequenceRange, Ticket};
 
 use super::{Disk, Opened, RecoveredContent, Run, Settled, Store, StoreSettings};
+
+/// Whether to try everything.
+fn thorough() -> bool {
+    !cfg!(debug_assertions) || std::env::var_os("LEVERET_LONG_TESTS").is_some()
+}
 
 const QUEUE: QueueId = QueueId(3);
 
