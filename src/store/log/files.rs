@@ -114,6 +114,10 @@ impl LogFiles {
         }
     }
 
+    pub(super) fn has_current(&self) -> bool {
+        self.current.is_some()
+    }
+
     pub(super) fn number(&self) -> u64 {
         self.last_number
     }

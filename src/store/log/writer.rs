@@ -91,7 +91,7 @@ impl LogWriter {
         self.roll(0)?;
         self.log.sync()?;
         self.synced_index = self.last_index;
-        Ok(())
+        self.log.release_done(&self.ledger)
     }
 
     /// Writes until it is told to stop or fails.
@@ -340,7 +340,11 @@ impl LogWriter {
         let mut checkpoint = Vec::new();
         put_checkpoint(&mut checkpoint, &self.ledger.states());
         let own = (HEADER_BYTES + checkpoint.len()).next_multiple_of(ALIGNMENT);
-        self.log.release_done(&self.ledger)?;
+        // At the start the older files alone know what is settled, until the
+        // checkpoint is durable.
+        if self.log.has_current() {
+            self.log.release_done(&self.ledger)?;
+        }
         self.log.roll(bytes + own as u64)?;
         self.put_record(RecordKind::Checkpoint, 0, &checkpoint)?;
         if self.spares.is_empty() {
