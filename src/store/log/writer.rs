@@ -150,8 +150,8 @@ impl LogWriter {
             self.done.extend(self.ledger.settled_segments());
             self.log.release_done(&self.ledger)?;
         }
-        for Done { queue, file, end } in self.done.drain(..) {
-            let _ = self.pager.send(Job::Remove { queue, file, end });
+        for Done { queue, file, pages } in self.done.drain(..) {
+            let _ = self.pager.send(Job::Remove { queue, file, pages });
         }
         self.carry_on()
     }
