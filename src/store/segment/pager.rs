@@ -236,7 +236,15 @@ impl Pager {
             buffer = Vec::new();
         }
         self.buffer = buffer;
-        written?;
+        if let Err(error) = written {
+            // A disk that is full should not be filled by failing.
+            if open.used_bytes == SEGMENT_HEADER_BYTES as u64 {
+                let _ = self.registry.remove(open.file);
+            } else {
+                let _ = open.handle.set_len(open.used_bytes);
+            }
+            return Err(error);
+        }
         let used_bytes = open.used_bytes + u64::from(page.bytes);
         if durable {
             self.written(queue, &open, used_bytes, header.places());
