@@ -124,7 +124,7 @@ impl LogWriter {
     fn deadline(&self) -> Instant {
         let idle = Instant::now() + SWEEP_EVERY;
         match self.settings.fsync {
-            _ if self.carry.is_some() => Instant::now(),
+            _ if self.carry.is_some() && !self.is_full() => Instant::now(),
             Fsync::Interval(interval) if self.synced_index < self.last_index => {
                 idle.min(self.last_sync + interval)
             }
@@ -186,10 +186,14 @@ impl LogWriter {
                 let following = taken.records.get(index + 1);
                 following.map_or(buffer_end, |record| record.start)
             };
-            let reserve = if is_new { 0 } else { self.log.reserve() };
-            let room = self.log.room().saturating_sub(reserve);
-            let mut until = next;
-            while until < taken.records.len() && (end_of(until) - start) as u64 <= room {
+            let room = self.log.room();
+            let (mut until, reserve) = (next, self.log.reserve());
+            while until < taken.records.len() {
+                // A record that has a file to itself may fill it.
+                let kept = if is_new && until == next { 0 } else { reserve };
+                if (end_of(until) - start) as u64 > room.saturating_sub(kept) {
+                    break;
+                }
                 until += 1;
             }
             if until == next {
@@ -280,12 +284,30 @@ impl LogWriter {
         flags: u8,
         payload: &[u8],
     ) -> io::Result<bool> {
-        let bytes = (HEADER_BYTES + payload.len()).next_multiple_of(ALIGNMENT);
-        if self.log.room() < bytes as u64 && !self.make_room(bytes as u64)? {
+        if self.log.room() < record_bytes(payload.len())
+            && !self.make_room_for(payload.len())?
+        {
             return Ok(false);
         }
         self.put_record(kind, flags, payload)?;
         Ok(true)
+    }
+
+    /// Whether the current file takes a record with such a payload, without
+    /// what is kept back.
+    pub(super) fn has_room(&self, payload_bytes: usize) -> bool {
+        let room = self.log.room().saturating_sub(self.log.reserve());
+        record_bytes(payload_bytes) <= room
+    }
+
+    pub(super) fn make_room_for(&mut self, payload_bytes: usize) -> io::Result<bool> {
+        self.make_room(record_bytes(payload_bytes))
+    }
+
+    /// Whether room was missing when it was last looked for, and none is in
+    /// sight.
+    pub(super) fn is_full(&self) -> bool {
+        self.full_since.is_some() && self.spares.is_empty()
     }
 
     fn put_record(&mut self, kind: RecordKind, flags: u8, payload: &[u8]) -> io::Result<()> {
@@ -405,6 +427,11 @@ impl LogWriter {
         }
         self.log.sync()
     }
+}
+
+/// Octets of a record with such a payload.
+fn record_bytes(payload_bytes: usize) -> u64 {
+    (HEADER_BYTES + payload_bytes).next_multiple_of(ALIGNMENT) as u64
 }
 
 /// Joins what belongs together, whoever settled it.
