@@ -383,7 +383,7 @@ impl LogWriter {
     }
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        if self.synced_index < self.last_index && self.settings.fsync != Fsync::Never {
+        if self.synced_index < self.last_index {
             self.log.sync()?;
             self.synced_index = self.last_index;
         }
