@@ -284,9 +284,7 @@ impl LogWriter {
         flags: u8,
         payload: &[u8],
     ) -> io::Result<bool> {
-        if self.log.room() < record_bytes(payload.len())
-            && !self.make_room_for(payload.len())?
-        {
+        if self.log.room() < record_bytes(payload.len()) && !self.make_room_for(payload.len())? {
             return Ok(false);
         }
         self.put_record(kind, flags, payload)?;
