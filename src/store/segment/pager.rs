@@ -179,7 +179,12 @@ impl Pager {
                     self.remove(queue, file);
                 }
             }
-            Job::Prepare => log::prepare_spare(&*self.files, &self.spares),
+            Job::Prepare => {
+                if let Err(error) = log::prepare_spare(&*self.files, &self.spares) {
+                    // The log would be the next to fail.
+                    self.shared.fail(&format!("cannot prepare a log file: {error}"));
+                }
+            }
             Job::Stop => {}
         }
     }
