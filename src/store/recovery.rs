@@ -194,11 +194,29 @@ impl Recovering<'_> {
             places: HashMap::default(),
         };
         let mut last_index = self.last_index;
+        let before = self.older.back().map(|file| (file.number, file.used));
+        let mut cut_off = None;
         let scan = log::scan(&octets, number, &mut last_index, |header, payload| {
+            if let Some((_, used)) = before.filter(|(before, _)| before + 1 == number)
+                && file.used == 0
+                && header.synced > self.last_index
+            {
+                cut_off = Some(used);
+            }
+            file.used = octets.len() as u64;
             if !self.apply(header, payload, &mut file) {
                 tracing::error!(name, index = header.index, "a whole record makes no sense");
             }
         });
+        if let Some(used) = cut_off {
+            // Records that were durable before this file was begun.
+            let lost = Damage {
+                from: used,
+                to: used,
+                kind: log::DamageKind::Lost,
+            };
+            self.damaged(&log::log_name(number - 1), lost, &[]);
+        }
         self.last_index = last_index;
         file.used = scan.used;
         self.report.records += scan.records;
@@ -376,6 +394,14 @@ impl Recovering<'_> {
                 state,
             });
             at = end;
+        }
+        if length < durable {
+            let lost = Damage {
+                from: length,
+                to: durable,
+                kind: log::DamageKind::Lost,
+            };
+            self.keep_aside(name, lost, &[]);
         }
         Ok(pages)
     }
