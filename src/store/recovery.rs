@@ -395,6 +395,10 @@ impl Recovering<'_> {
             });
             at = end;
         }
+        if pages.iter().any(|found| found.state == PageState::Whole) {
+            // The log may never have got what they hold.
+            handle.sync()?;
+        }
         if length < durable {
             let lost = Damage {
                 from: length,

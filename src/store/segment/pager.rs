@@ -182,7 +182,8 @@ impl Pager {
             Job::Prepare => {
                 if let Err(error) = log::prepare_spare(&*self.files, &self.spares) {
                     // The log would be the next to fail.
-                    self.shared.fail(&format!("cannot prepare a log file: {error}"));
+                    self.shared
+                        .fail(&format!("cannot prepare a log file: {error}"));
                 }
             }
             Job::Stop => {}
