@@ -103,15 +103,16 @@ impl LogWriter {
             if stop == Some(Stop::Abrupt) {
                 return;
             }
+            if self.shared.failure().is_some() {
+                // The pager has met one: nothing is decided after that.
+                return;
+            }
             if let Err(error) = self.round(&mut taken) {
                 // Nothing is known of what was written before: no second try.
                 self.shared.fail(&format!("cannot write the log: {error}"));
                 return;
             }
             taken.reset();
-            if self.shared.failure().is_some() {
-                return;
-            }
             if stop == Some(Stop::Clean) {
                 if let Err(error) = self.finish() {
                     self.shared.fail(&format!("cannot end the log: {error}"));
