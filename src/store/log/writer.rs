@@ -367,7 +367,10 @@ impl LogWriter {
             self.log.release_done(&self.ledger)?;
         }
         self.log.roll(bytes + own as u64)?;
-        self.put_record(RecordKind::Checkpoint, 0, &checkpoint)?;
+        // There is no way back to the older file, even if all that is missing
+        // is room.
+        self.put_record(RecordKind::Checkpoint, 0, &checkpoint)
+            .map_err(|error| io::Error::other(error.to_string()))?;
         if self.spares.is_empty() {
             let _ = self.pager.send(Job::Prepare);
         }
