@@ -1,11 +1,9 @@
 //! Crashes at every operation: of a life, and of the recovery after it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
 use crate::store::files::simulated::{Fault, Simulated};
 
-use super::thorough;
 use super::world::World;
+use super::{case, thorough};
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug)]
@@ -20,14 +18,6 @@ impl Death {
             Self::Kill => disk.after_kill(),
             Self::PowerCut { seed } => disk.after_power_cut(seed),
         }
-    }
-}
-
-/// Says which case failed.
-fn case(name: &str, test: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(test)) {
-        eprintln!("failed: {name}");
-        resume_unwind(panic);
     }
 }
 

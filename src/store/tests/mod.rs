@@ -6,8 +6,10 @@
 //! tries all of them.
 
 mod crashes;
+mod faults;
 mod world;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use crate::model::{Message, QueueId, Sequence, SequenceRange, Ticket};
@@ -17,6 +19,14 @@ use super::{Disk, Opened, RecoveredContent, Run, Settled, Store, StoreSettings};
 /// Whether to try everything.
 fn thorough() -> bool {
     !cfg!(debug_assertions) || std::env::var_os("LEVERET_LONG_TESTS").is_some()
+}
+
+/// Says which case failed.
+fn case(name: &str, test: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(test)) {
+        eprintln!("failed: {name}");
+        resume_unwind(panic);
+    }
 }
 
 const QUEUE: QueueId = QueueId(3);
