@@ -6,7 +6,10 @@
 //! tries all of them.
 
 mod crashes;
+mod damage;
 mod faults;
+mod property;
+mod stress;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

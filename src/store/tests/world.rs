@@ -405,6 +405,12 @@ impl World {
         }
     }
 
+    /// The places of each record of this life.
+    pub(super) fn records(&self) -> Vec<BTreeSet<(QueueId, u64)>> {
+        let places = |record: &Record| record.places.iter().copied().collect();
+        self.records.iter().map(places).collect()
+    }
+
     pub(super) fn last_ticket(&self) -> Ticket {
         self.last_ticket
     }
