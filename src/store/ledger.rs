@@ -39,6 +39,8 @@ struct Segment {
     /// From its first place to its last.
     places: SequenceRange,
     durable_bytes: u64,
+    /// How many pages it is known to have.
+    pages: u64,
 }
 
 /// A segment that is not needed any more, as far as its places are known here.
@@ -46,7 +48,7 @@ struct Segment {
 pub(super) struct Done {
     pub(super) queue: QueueId,
     pub(super) file: u64,
-    pub(super) end: Sequence,
+    pub(super) pages: u64,
 }
 
 impl Segment {
@@ -54,7 +56,7 @@ impl Segment {
         Done {
             queue,
             file: self.file,
-            end: self.places.end,
+            pages: self.pages,
         }
     }
 }
@@ -133,11 +135,13 @@ impl Ledger {
             Some(segment) => {
                 segment.places.first = segment.places.first.min(places.first);
                 segment.places.end = segment.places.end.max(places.end);
+                segment.pages += 1;
             }
             None => queue.segments.push(Segment {
                 file,
                 places,
                 durable_bytes: 0,
+                pages: 1,
             }),
         }
     }

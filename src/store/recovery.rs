@@ -106,6 +106,18 @@ struct Gathering {
 struct FoundPage {
     header: PageHeader,
     page: Page,
+    state: PageState,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum PageState {
+    /// A checkpoint calls it durable.
+    Durable,
+    /// It is whole as it was read, which may have been from the system's cache:
+    /// the log must keep what it has of it.
+    Whole,
+    /// The log has its messages, unless the disk has damaged it.
+    Torn,
 }
 
 struct Recovering<'a> {
@@ -152,6 +164,7 @@ pub(super) fn recover(
         recovering.read_log(*number)?;
     }
     recovering.report.clean = recovering.was_clean;
+    recovering.sync_log()?;
     for name in &names {
         recovering.read_segment(name)?;
     }
@@ -181,11 +194,29 @@ impl Recovering<'_> {
             places: HashMap::default(),
         };
         let mut last_index = self.last_index;
+        let before = self.older.back().map(|file| (file.number, file.used));
+        let mut cut_off = None;
         let scan = log::scan(&octets, number, &mut last_index, |header, payload| {
+            if let Some((_, used)) = before.filter(|(before, _)| before + 1 == number)
+                && file.used == 0
+                && header.synced > self.last_index
+            {
+                cut_off = Some(used);
+            }
+            file.used = octets.len() as u64;
             if !self.apply(header, payload, &mut file) {
                 tracing::error!(name, index = header.index, "a whole record makes no sense");
             }
         });
+        if let Some(used) = cut_off {
+            // Records that were durable before this file was begun.
+            let lost = Damage {
+                from: used,
+                to: used,
+                kind: log::DamageKind::Lost,
+            };
+            self.damaged(&log::log_name(number - 1), lost, &[]);
+        }
         self.last_index = last_index;
         file.used = scan.used;
         self.report.records += scan.records;
@@ -196,6 +227,18 @@ impl Recovering<'_> {
         }
         self.older.push_back(file);
         Ok(())
+    }
+
+    /// What was read may have come from the system's cache: a process that was
+    /// killed had no time to sync it. It counts from here on.
+    fn sync_log(&self) -> Result<(), StoreError> {
+        match self.older.back().filter(|_| !self.was_clean) {
+            Some(last) => {
+                let name = log::log_name(last.number);
+                last.handle.sync().map_err(StoreError::io(&name))
+            }
+            None => Ok(()),
+        }
     }
 
     fn apply(&mut self, header: &Header, payload: &[u8], file: &mut OldFile) -> bool {
@@ -249,6 +292,11 @@ impl Recovering<'_> {
     }
 
     fn restore(&mut self, state: QueueState) {
+        // A new file must not be taken for one of the same number of which a
+        // checkpoint says that it is durable.
+        for (file, _) in &state.segments {
+            self.next_segment = self.next_segment.max(file + 1);
+        }
         let Some(queue) = self.queues.get_mut(&state.queue) else {
             return;
         };
@@ -332,13 +380,32 @@ impl Recovering<'_> {
                 bytes: header.page_bytes() as u32,
             };
             let end = at + u64::from(page.bytes);
-            if end > durable && !is_whole(handle, &header, page)? {
-                // It was being written; the log has all of it.
-                self.cut(name, at, length);
-                break;
-            }
-            pages.push(FoundPage { header, page });
+            let state = if end <= durable {
+                PageState::Durable
+            } else if is_whole(handle, &header, page)? {
+                PageState::Whole
+            } else {
+                self.cut(name, at, end);
+                PageState::Torn
+            };
+            pages.push(FoundPage {
+                header,
+                page,
+                state,
+            });
             at = end;
+        }
+        if pages.iter().any(|found| found.state == PageState::Whole) {
+            // The log may never have got what they hold.
+            handle.sync()?;
+        }
+        if length < durable {
+            let lost = Damage {
+                from: length,
+                to: durable,
+                kind: log::DamageKind::Lost,
+            };
+            self.keep_aside(name, lost, &[]);
         }
         Ok(pages)
     }
@@ -353,10 +420,6 @@ impl Recovering<'_> {
         durable: u64,
         (queue, file): (QueueId, u64),
     ) -> Result<Option<u64>, Walk> {
-        if from >= durable {
-            self.cut(name, from, length);
-            return Ok(None);
-        }
         let mut rest = vec![0; usize::try_from(length - from).unwrap_or(usize::MAX)];
         let count = handle.read_at(&mut rest, from)?;
         rest.truncate(count);
@@ -369,6 +432,10 @@ impl Recovering<'_> {
             })
             .map(|at| from + at as u64);
         let to = next.unwrap_or(length);
+        if from >= durable {
+            self.cut(name, from, to);
+            return Ok(next);
+        }
         let lost = Damage {
             from,
             to,
@@ -430,7 +497,9 @@ impl Recovering<'_> {
                 .sort_by_key(|found| (found.header.first, found.page.file));
             for found in &queue.pages {
                 let places = found.header.places();
-                queue.paged.insert(places);
+                if found.state != PageState::Torn {
+                    queue.paged.insert(places);
+                }
                 if found.header.persistent == found.header.messages
                     || queue.settled.contains_all(places)
                 {
@@ -570,20 +639,17 @@ impl Gathering {
         registry: &Registry,
         ledger: &mut Ledger,
     ) -> Result<RecoveredQueue, StoreError> {
-        // A message that was carried may be there twice.
-        self.resident.sort_by_key(|(place, _)| *place);
-        self.resident.dedup_by_key(|(place, _)| *place);
         let mut live = RangeSet::default();
         let (mut paged, mut behind) = (Vec::new(), Sequence(0));
+        let mut leftovers = Vec::new();
         for found in std::mem::take(&mut self.pages) {
             let places = found.header.places();
             let count = self.settled.missing(places);
             if count == 0 {
                 continue;
             }
-            if places.first < behind {
-                // Two pages of the same places: one is a leftover.
-                self.take_page(&found, registry, &live)?;
+            if found.state == PageState::Torn || places.first < behind {
+                leftovers.push(found);
                 continue;
             }
             for gap in self.settled.gaps(places) {
@@ -592,11 +658,20 @@ impl Gathering {
             behind = places.end;
             paged.push((found, count));
         }
-        self.resident.sort_by_key(|(place, _)| *place);
-        self.resident.dedup_by_key(|(place, _)| *place);
         for (place, _) in &self.resident {
             live.insert(SequenceRange::new(*place, 1));
         }
+        // Pages of the same places as others have, and torn ones: what is
+        // nowhere else is taken from them, and then they are needed as others.
+        let mut needed: Vec<FoundPage> = paged.iter().map(|(found, _)| *found).collect();
+        for found in leftovers {
+            if self.take_page(&found, registry, &mut live)? {
+                needed.push(found);
+            }
+        }
+        // A message that was carried may be there twice.
+        self.resident.sort_by_key(|(place, _)| *place);
+        self.resident.dedup_by_key(|(place, _)| *place);
         // What is neither here nor there is settled, or never came to be.
         let mut settled = RangeSet::default();
         for gap in live.gaps(SequenceRange {
@@ -623,20 +698,22 @@ impl Gathering {
                 .collect(),
             segments: Vec::new(),
         });
-        for (found, _) in &paged {
+        for found in &needed {
             let (file, places) = (found.page.file, found.header.places());
             ledger.page_written(id, file, places);
-            let durable = found.page.offset + u64::from(found.page.bytes);
-            ledger.pages_synced(id, file, durable, &[places]);
+            if found.state == PageState::Durable {
+                let durable = found.page.offset + u64::from(found.page.bytes);
+                ledger.pages_synced(id, file, durable, &[places]);
+            }
         }
         for file in registry.of_queue(id) {
-            if !paged.iter().any(|(found, _)| found.page.file == file) {
+            if !needed.iter().any(|found| found.page.file == file) {
                 registry.remove(file).map_err(StoreError::io("a segment"))?;
             }
         }
-        if !paged.is_empty() {
-            registry.set_gone(id, settled);
-        }
+        // Also for pages that are written later: a run out of a restored queue
+        // has the same gaps.
+        registry.set_gone(id, settled);
         Ok(RecoveredQueue {
             queue: id,
             next: self.next,
@@ -646,13 +723,14 @@ impl Gathering {
         })
     }
 
-    /// Takes the messages of a page that no other page has.
+    /// Takes the messages of a page that are nowhere else; whether there were
+    /// any.
     fn take_page(
         &mut self,
         found: &FoundPage,
         registry: &Registry,
-        live: &RangeSet,
-    ) -> Result<(), StoreError> {
+        live: &mut RangeSet,
+    ) -> Result<bool, StoreError> {
         let octets = registry
             .open(found.page.file)
             .and_then(|handle| read_page_octets(&*handle, found.page))
@@ -660,14 +738,18 @@ impl Gathering {
         let mut places = Vec::new();
         let mut builder = MessageBuilder::default();
         each_message(&found.header, payload(&octets), |place, stored| {
-            if !self.settled.contains(place) && !live.contains(place) {
+            if stored.persistent && !self.settled.contains(place) && !live.contains(place) {
                 places.push(place);
                 builder.push(&stored);
             }
         });
+        for place in &places {
+            live.insert(SequenceRange::new(*place, 1));
+        }
+        let any = !places.is_empty();
         self.resident
             .extend(places.into_iter().zip(builder.finish()));
-        Ok(())
+        Ok(any)
     }
 }
 

@@ -4,6 +4,8 @@
 //! The data directory is flat: a file is known by its name alone.
 
 mod disk;
+#[cfg(test)]
+pub(super) mod simulated;
 
 use std::fmt;
 use std::io;

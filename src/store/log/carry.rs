@@ -28,6 +28,10 @@ pub(super) struct Carry {
 impl LogWriter {
     /// Begins or goes on with emptying the oldest file, if there are too many.
     pub(super) fn carry_on(&mut self) -> io::Result<()> {
+        if self.is_full() {
+            // What room there is, is for settlements.
+            return Ok(());
+        }
         if self.carry.is_none() {
             if self.log.total_bytes() <= self.log_bytes_max {
                 return Ok(());
@@ -57,6 +61,7 @@ impl LogWriter {
         let mut step = 0;
         while carry.at < carry.used && step < STEP_BYTES {
             let Some((header, payload)) = carry.next_record()? else {
+                carry.at = carry.used;
                 break;
             };
             let bytes = header.record_bytes() as u64;
@@ -64,8 +69,10 @@ impl LogWriter {
                 && let Some(messages) = read_messages(&payload)
                 && let Some((payload, runs)) = still_needed(&messages, &self.ledger)
             {
-                if !self.write_record(RecordKind::Messages, FLAG_CARRIED, &payload)? {
+                let fits = self.has_room(payload.len()) || self.make_room_for(payload.len())?;
+                if !fits || !self.write_record(RecordKind::Messages, FLAG_CARRIED, &payload)? {
                     // The disk is full: the file stays until there is room.
+                    self.carry = Some(carry);
                     return Ok(());
                 }
                 carry.carried_bytes += payload.len() as u64;
@@ -86,7 +93,7 @@ impl LogWriter {
     fn finish_carry(&mut self, carry: &Carry) -> io::Result<()> {
         // Even where confirms do not wait for the disk: until now these messages
         // were there twice.
-        self.log.sync()?;
+        self.sync()?;
         self.log.release_oldest()?;
         // Where most of a file is still needed, going round faster would only
         // write the same again and again.
@@ -124,6 +131,8 @@ impl Carry {
                 .read_at(&mut payload, self.at + HEADER_BYTES as u64)?;
             payload.truncate(read);
             if crc32c::crc32c(&payload) != header.payload_crc {
+                let (number, at) = (self.number, self.at);
+                tracing::error!(number, at, "a record of the log has been damaged");
                 self.at += octets::ALIGNMENT as u64;
                 continue;
             }

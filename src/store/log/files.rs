@@ -114,8 +114,13 @@ impl LogFiles {
         }
     }
 
+    pub(super) fn has_current(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// The number of the current file.
     pub(super) fn number(&self) -> u64 {
-        self.last_number
+        self.current.as_ref().map_or(0, |one| one.file.number)
     }
 
     /// Goes on in a new file with room for `bytes`.
@@ -128,18 +133,22 @@ impl LogFiles {
             Some(spare) => spare,
             None => self.spares.create(&*self.files, wanted)?,
         };
-        let number = self.last_number + 1;
-        let started = self
-            .files
-            .rename(&spare.name, &log_name(number))
-            .and_then(|()| self.files.sync_names())
-            .and_then(|()| {
-                let mut start = file_header(number).to_vec();
-                start.extend_from_slice(&[0; ALIGNMENT]);
-                spare.handle.write_at(&start, 0)
-            });
-        self.last_number = number;
-        started?;
+        self.last_number += 1;
+        let number = self.last_number;
+        let name = log_name(number);
+        if let Err(error) = self.files.rename(&spare.name, &name) {
+            self.give_back(spare)?;
+            return Err(error);
+        }
+        // Whatever its cause, a failed sync is not one to go on after.
+        let synced = self.files.sync_names();
+        synced.map_err(|error| io::Error::other(error.to_string()))?;
+        let mut start = file_header(number).to_vec();
+        start.extend_from_slice(&[0; ALIGNMENT]);
+        if let Err(error) = spare.handle.write_at(&start, 0) {
+            self.files.remove(&name)?;
+            return Err(error);
+        }
         let file = OldFile {
             number,
             handle: spare.handle,
@@ -225,6 +234,10 @@ impl LogFiles {
             handle: file.handle,
             capacity: file.capacity,
         };
+        self.give_back(spare)
+    }
+
+    fn give_back(&self, spare: Spare) -> io::Result<()> {
         match self.spares.keep(spare) {
             Some(spare) => self.files.remove(&spare.name),
             None => Ok(()),

@@ -110,33 +110,45 @@ impl SpareFiles {
 }
 
 /// Prepares a file, unless there is one.
-pub(in crate::store) fn prepare_spare(files: &dyn Files, spares: &SpareFiles) {
+///
+/// # Errors
+/// If the disk fails; that it is full is no failure.
+pub(in crate::store) fn prepare_spare(files: &dyn Files, spares: &SpareFiles) -> io::Result<()> {
     if !spares.is_empty() {
-        return;
+        return Ok(());
     }
-    let prepared = spares.create(files, 0).and_then(|spare| {
-        let zeros = vec![0; ZERO_BYTES];
-        let mut at = 0;
-        while at < spare.capacity {
-            let count = (spare.capacity - at).min(ZERO_BYTES as u64);
-            let zeros = zeros.get(..count as usize).unwrap_or(&zeros);
-            spare.handle.write_at(zeros, at)?;
-            at += count;
+    let full = |error: io::Error| {
+        if !files::is_full(&error) {
+            return Err(error);
         }
-        spare.handle.sync()?;
-        Ok(spare)
-    });
-    match prepared {
-        Ok(spare) => {
-            if let Some(spare) = spares.keep(spare) {
-                let _ = files.remove(&spare.name);
-            }
-        }
-        Err(error) if files::is_full(&error) => {
-            tracing::warn!(%error, "no room to prepare a log file");
-        }
-        Err(error) => tracing::error!(%error, "cannot prepare a log file"),
+        tracing::warn!(%error, "no room to prepare a log file");
+        Ok(())
+    };
+    let spare = match spares.create(files, 0) {
+        Ok(spare) => spare,
+        Err(error) => return full(error),
+    };
+    if let Err(error) = fill_with_zeros(&spare) {
+        files.remove(&spare.name)?;
+        return full(error);
     }
+    spare.handle.sync()?;
+    match spares.keep(spare) {
+        Some(spare) => files.remove(&spare.name),
+        None => Ok(()),
+    }
+}
+
+fn fill_with_zeros(spare: &Spare) -> io::Result<()> {
+    let zeros = vec![0; ZERO_BYTES];
+    let mut at = 0;
+    while at < spare.capacity {
+        let count = (spare.capacity - at).min(ZERO_BYTES as u64);
+        let zeros = zeros.get(..count as usize).unwrap_or(&zeros);
+        spare.handle.write_at(zeros, at)?;
+        at += count;
+    }
+    Ok(())
 }
 
 fn spare_name(number: u64) -> String {

@@ -91,7 +91,7 @@ impl LogWriter {
         self.roll(0)?;
         self.log.sync()?;
         self.synced_index = self.last_index;
-        Ok(())
+        self.log.release_done(&self.ledger)
     }
 
     /// Writes until it is told to stop or fails.
@@ -103,15 +103,16 @@ impl LogWriter {
             if stop == Some(Stop::Abrupt) {
                 return;
             }
+            if self.shared.failure().is_some() {
+                // The pager has met one: nothing is decided after that.
+                return;
+            }
             if let Err(error) = self.round(&mut taken) {
                 // Nothing is known of what was written before: no second try.
                 self.shared.fail(&format!("cannot write the log: {error}"));
                 return;
             }
             taken.reset();
-            if self.shared.failure().is_some() {
-                return;
-            }
             if stop == Some(Stop::Clean) {
                 if let Err(error) = self.finish() {
                     self.shared.fail(&format!("cannot end the log: {error}"));
@@ -124,7 +125,7 @@ impl LogWriter {
     fn deadline(&self) -> Instant {
         let idle = Instant::now() + SWEEP_EVERY;
         match self.settings.fsync {
-            _ if self.carry.is_some() => Instant::now(),
+            _ if self.carry.is_some() && !self.is_full() => Instant::now(),
             Fsync::Interval(interval) if self.synced_index < self.last_index => {
                 idle.min(self.last_sync + interval)
             }
@@ -150,8 +151,8 @@ impl LogWriter {
             self.done.extend(self.ledger.settled_segments());
             self.log.release_done(&self.ledger)?;
         }
-        for Done { queue, file, end } in self.done.drain(..) {
-            let _ = self.pager.send(Job::Remove { queue, file, end });
+        for Done { queue, file, pages } in self.done.drain(..) {
+            let _ = self.pager.send(Job::Remove { queue, file, pages });
         }
         self.carry_on()
     }
@@ -186,10 +187,14 @@ impl LogWriter {
                 let following = taken.records.get(index + 1);
                 following.map_or(buffer_end, |record| record.start)
             };
-            let reserve = if is_new { 0 } else { self.log.reserve() };
-            let room = self.log.room().saturating_sub(reserve);
-            let mut until = next;
-            while until < taken.records.len() && (end_of(until) - start) as u64 <= room {
+            let room = self.log.room();
+            let (mut until, reserve) = (next, self.log.reserve());
+            while until < taken.records.len() {
+                // A record that has a file to itself may fill it.
+                let kept = if is_new && until == next { 0 } else { reserve };
+                if (end_of(until) - start) as u64 > room.saturating_sub(kept) {
+                    break;
+                }
                 until += 1;
             }
             if until == next {
@@ -280,12 +285,28 @@ impl LogWriter {
         flags: u8,
         payload: &[u8],
     ) -> io::Result<bool> {
-        let bytes = (HEADER_BYTES + payload.len()).next_multiple_of(ALIGNMENT);
-        if self.log.room() < bytes as u64 && !self.make_room(bytes as u64)? {
+        if self.log.room() < record_bytes(payload.len()) && !self.make_room_for(payload.len())? {
             return Ok(false);
         }
         self.put_record(kind, flags, payload)?;
         Ok(true)
+    }
+
+    /// Whether the current file takes a record with such a payload, without
+    /// what is kept back.
+    pub(super) fn has_room(&self, payload_bytes: usize) -> bool {
+        let room = self.log.room().saturating_sub(self.log.reserve());
+        record_bytes(payload_bytes) <= room
+    }
+
+    pub(super) fn make_room_for(&mut self, payload_bytes: usize) -> io::Result<bool> {
+        self.make_room(record_bytes(payload_bytes))
+    }
+
+    /// Whether room was missing when it was last looked for, and none is in
+    /// sight.
+    pub(super) fn is_full(&self) -> bool {
+        self.full_since.is_some() && self.spares.is_empty()
     }
 
     fn put_record(&mut self, kind: RecordKind, flags: u8, payload: &[u8]) -> io::Result<()> {
@@ -340,9 +361,16 @@ impl LogWriter {
         let mut checkpoint = Vec::new();
         put_checkpoint(&mut checkpoint, &self.ledger.states());
         let own = (HEADER_BYTES + checkpoint.len()).next_multiple_of(ALIGNMENT);
-        self.log.release_done(&self.ledger)?;
+        // At the start the older files alone know what is settled, until the
+        // checkpoint is durable.
+        if self.log.has_current() {
+            self.log.release_done(&self.ledger)?;
+        }
         self.log.roll(bytes + own as u64)?;
-        self.put_record(RecordKind::Checkpoint, 0, &checkpoint)?;
+        // There is no way back to the older file, even if all that is missing
+        // is room.
+        self.put_record(RecordKind::Checkpoint, 0, &checkpoint)
+            .map_err(|error| io::Error::other(error.to_string()))?;
         if self.spares.is_empty() {
             let _ = self.pager.send(Job::Prepare);
         }
@@ -357,7 +385,7 @@ impl LogWriter {
     }
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        if self.synced_index < self.last_index && self.settings.fsync != Fsync::Never {
+        if self.synced_index < self.last_index {
             self.log.sync()?;
             self.synced_index = self.last_index;
         }
@@ -403,6 +431,11 @@ impl LogWriter {
     }
 }
 
+/// Octets of a record with such a payload.
+fn record_bytes(payload_bytes: usize) -> u64 {
+    (HEADER_BYTES + payload_bytes).next_multiple_of(ALIGNMENT) as u64
+}
+
 /// Joins what belongs together, whoever settled it.
 fn merge(settled: &mut Vec<Settled>) {
     settled.sort_by_key(|one| (one.queue, one.range.first));
@@ -416,7 +449,7 @@ fn merge(settled: &mut Vec<Settled>) {
 }
 
 /// How often files are looked at that may not be needed any more.
-const SWEEP_EVERY: Duration = Duration::from_millis(250);
+const SWEEP_EVERY: Duration = Duration::from_millis(if cfg!(test) { 3 } else { 250 });
 /// How long no other file is tried after the disk was found full.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 /// Capacity up to which the group's memory is kept.

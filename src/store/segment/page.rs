@@ -226,7 +226,9 @@ pub(in crate::store) fn read_page(
     let mut places = Vec::with_capacity(header.count as usize);
     let mut seen = Sequence(header.first.0);
     let mut damaged = Vec::new();
+    let mut whole = 0;
     each_message(header, payload, |place, stored| {
+        whole += 1;
         damaged.extend((seen.0..place.0).map(Sequence));
         seen = Sequence(place.0 + 1);
         if wants(place, stored.persistent) {
@@ -235,6 +237,10 @@ pub(in crate::store) fn read_page(
         }
     });
     damaged.extend((seen.0..header.places().end.0).map(Sequence));
+    if whole == header.messages {
+        // Nothing ever was in the gaps.
+        damaged.clear();
+    }
     let messages = builder.finish();
     let consecutive = places.len() == header.count as usize;
     PageContent {

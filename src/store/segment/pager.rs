@@ -45,12 +45,11 @@ pub(in crate::store) enum Job {
     PageOut(PageOutJob),
     /// A page of a scratch file is not needed any more.
     Free(Page),
-    /// All that was written into a file, which the log knows up to `end`, is
-    /// settled.
+    /// All that the log knows to be in a file is settled: so many pages.
     Remove {
         queue: QueueId,
         file: u64,
-        end: Sequence,
+        pages: u64,
     },
     /// A queue was deleted.
     Forget(QueueId),
@@ -91,8 +90,8 @@ pub(in crate::store) struct Pager {
     open: HashMap<QueueId, Open>,
     /// Pages that are still needed, by scratch file.
     scratch_pages: HashMap<u64, u32>,
-    /// Behind the last place in each file written to since the start.
-    ends: HashMap<u64, Sequence>,
+    /// Pages of durable queues in each file written to since the start.
+    durable_pages: HashMap<u64, u64>,
     /// Files with pages that are not durable yet.
     dirty: HashMap<u64, Dirty>,
     dirty_bytes: u64,
@@ -134,7 +133,7 @@ impl Pager {
             next_file,
             open: HashMap::default(),
             scratch_pages: HashMap::default(),
-            ends: HashMap::default(),
+            durable_pages: HashMap::default(),
             dirty: HashMap::default(),
             dirty_bytes: 0,
             dirty_since: None,
@@ -171,9 +170,10 @@ impl Pager {
         match job {
             Job::PageOut(job) => self.page_out(job),
             Job::Free(page) => self.free(page),
-            Job::Remove { queue, file, end } => {
+            Job::Remove { queue, file, pages } => {
                 // Where pages came in since, it is asked for again.
-                if self.ends.get(&file).is_none_or(|known| *known <= end) {
+                let written = self.durable_pages.get(&file);
+                if written.is_none_or(|written| *written <= pages) {
                     self.remove(queue, file);
                 }
             }
@@ -184,7 +184,13 @@ impl Pager {
                     self.remove(queue, file);
                 }
             }
-            Job::Prepare => log::prepare_spare(&*self.files, &self.spares),
+            Job::Prepare => {
+                if let Err(error) = log::prepare_spare(&*self.files, &self.spares) {
+                    // The log would be the next to fail.
+                    self.shared
+                        .fail(&format!("cannot prepare a log file: {error}"));
+                }
+            }
             Job::Stop => {}
         }
     }
@@ -237,7 +243,15 @@ impl Pager {
             buffer = Vec::new();
         }
         self.buffer = buffer;
-        written?;
+        if let Err(error) = written {
+            // A disk that is full should not be filled by failing.
+            if open.used_bytes == SEGMENT_HEADER_BYTES as u64 {
+                let _ = self.registry.remove(open.file);
+            } else {
+                let _ = open.handle.set_len(open.used_bytes);
+            }
+            return Err(error);
+        }
         let used_bytes = open.used_bytes + u64::from(page.bytes);
         if durable {
             self.written(queue, &open, used_bytes, header.places());
@@ -254,7 +268,7 @@ impl Pager {
     }
 
     fn written(&mut self, queue: QueueId, open: &Open, used_bytes: u64, places: SequenceRange) {
-        self.ends.insert(open.file, places.end);
+        *self.durable_pages.entry(open.file).or_default() += 1;
         self.dirty_since.get_or_insert_with(Instant::now);
         self.dirty_bytes += used_bytes - open.used_bytes;
         let dirty = self.dirty.entry(open.file).or_insert_with(|| Dirty {
@@ -344,7 +358,7 @@ impl Pager {
 
     fn remove(&mut self, queue: QueueId, file: u64) {
         self.scratch_pages.remove(&file);
-        self.ends.remove(&file);
+        self.durable_pages.remove(&file);
         self.dirty.remove(&file);
         self.open.retain(|_, open| open.file != file);
         if self.remove_file(file) {
@@ -378,7 +392,7 @@ impl PageSource for Vec<(Sequence, Message)> {
 }
 
 /// How long pages may wait until they are durable.
-const SYNC_AFTER: Duration = Duration::from_millis(500);
+const SYNC_AFTER: Duration = Duration::from_millis(if cfg!(test) { 3 } else { 500 });
 /// Octets that may wait for it.
 const SYNC_BYTES: u64 = 32 * 1024 * 1024;
 /// How long a failure to write keeps pages in memory.

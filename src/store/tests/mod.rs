@@ -1,10 +1,36 @@
-//! The store as its users see it: what was confirmed is there again.
+//! The store as its users see it: what was confirmed is there again, whatever
+//! happens to the process and the disk.
+//!
+//! A debug build tries a sample of the places at which things can go wrong; a
+//! release build, or one with `LEVERET_LONG_TESTS` set in the environment,
+//! tries all of them.
 
+mod crashes;
+mod damage;
+mod faults;
+mod property;
+mod stress;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use crate::model::{Message, QueueId, Sequence, SequenceRange, Ticket};
 
 use super::{Disk, Opened, RecoveredContent, Run, Settled, Store, StoreSettings};
+
+/// Whether to try everything.
+fn thorough() -> bool {
+    !cfg!(debug_assertions) || std::env::var_os("LEVERET_LONG_TESTS").is_some()
+}
+
+/// Says which case failed.
+fn case(name: &str, test: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(test)) {
+        eprintln!("failed: {name}");
+        resume_unwind(panic);
+    }
+}
 
 const QUEUE: QueueId = QueueId(3);
 

@@ -1,0 +1,714 @@
+//! A store with a model of what it owes beside it.
+//!
+//! A [`World`] plays the part of the queues: it appends, settles, pages out,
+//! all by dice. After the store's end, whatever that was, [`World::check`]
+//! holds a reopened one to it:
+//!
+//! - what was reported durable and never settled is there, once, in order;
+//! - what was settled before a later append was reported durable stays away;
+//! - a record counts as a whole or not at all;
+//! - what was found, or missing, after a start stays so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::model::{
+    BlockBuilder, Body, Message, Page, Progress, QueueId, Sequence, SequenceRange, Ticket, Verdict,
+};
+use crate::store::files::Files;
+use crate::store::files::simulated::{Dice, Simulated};
+use crate::store::{
+    Opened, PageContent, PageOutJob, RecoveredContent, RecoveredQueue, Returned, Run, Settled,
+    Store, StoreError, StoreSettings,
+};
+
+pub(super) struct World {
+    pub(super) dice: Dice,
+    queues: BTreeMap<QueueId, Queue>,
+    /// Of this life.
+    records: Vec<Record>,
+    last_ticket: Ticket,
+    next_queue: u64,
+    next_body: u64,
+    end: End,
+    /// Settlements may be held back for want of room.
+    pub(super) was_full: bool,
+}
+
+/// How a life ended.
+enum End {
+    /// Not yet, or with so much decided.
+    Abrupt(Option<Progress>),
+    Clean,
+}
+
+#[derive(Default)]
+struct Queue {
+    next: u64,
+    /// It was this far, durably, when the store was opened.
+    opened_next: u64,
+    held: BTreeMap<u64, Held>,
+    pages: Vec<(Page, Vec<u64>)>,
+}
+
+/// A message at its place.
+struct Held {
+    message: Message,
+    body: String,
+    came: Came,
+    settled: Vec<Settlement>,
+    /// Deliveries that are durable, and each that was told since.
+    deliveries: u32,
+    returned: Vec<(u32, Ticket)>,
+    paged: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Came {
+    /// Found at the start, so it is durable.
+    Before,
+    With(usize),
+    /// Not persistent: never appended.
+    Transient,
+}
+
+enum Settlement {
+    /// On its own, after this ticket was given out.
+    After(Ticket),
+    With(usize),
+}
+
+struct Record {
+    ticket: Ticket,
+    places: Vec<(QueueId, u64)>,
+    settles: Vec<(QueueId, u64)>,
+}
+
+/// What a reopened store has of a queue.
+struct Found {
+    messages: BTreeMap<u64, (String, Message)>,
+    pages: Vec<(Page, Vec<u64>)>,
+    damaged: Vec<Sequence>,
+}
+
+pub(super) fn settings() -> StoreSettings {
+    StoreSettings {
+        log_bytes: 32 * 1024,
+        segment_bytes: 2 * 1024,
+        ..StoreSettings::default()
+    }
+}
+
+pub(super) fn message(body: &str, persistent: bool) -> Message {
+    let mut builder = BlockBuilder::default();
+    let body = Body::Slice(body.as_bytes());
+    builder.push(b"\0\x05queue", b"header", body, persistent);
+    Message::new(Arc::new(builder.finish()), 0)
+}
+
+pub(super) fn body(message: &Message) -> String {
+    let octets = match message.body() {
+        Body::Slice(octets) => octets.to_vec(),
+        Body::Chunks(chunks) => chunks.concat(),
+    };
+    String::from_utf8(octets).expect("bodies are text")
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        Self::with_queues_from(seed, 1)
+    }
+
+    /// A world that shares its store with others, whose queues have other
+    /// numbers.
+    pub(super) fn with_queues_from(seed: u64, first_queue: u64) -> Self {
+        Self {
+            dice: Dice(seed),
+            queues: BTreeMap::new(),
+            records: Vec::new(),
+            last_ticket: Ticket(0),
+            next_queue: first_queue,
+            next_body: 0,
+            end: End::Abrupt(None),
+            was_full: false,
+        }
+    }
+
+    pub(super) fn open(&self, disk: &Simulated) -> Result<Opened, StoreError> {
+        self.open_files(Arc::new(disk.clone()))
+    }
+
+    pub(super) fn open_files(&self, files: Arc<dyn Files>) -> Result<Opened, StoreError> {
+        let queues: Vec<QueueId> = self.queues().collect();
+        Store::open(files, &settings(), &queues, Box::new(|| {}))
+    }
+
+    pub(super) fn queues(&self) -> impl Iterator<Item = QueueId> {
+        self.queues.keys().copied()
+    }
+
+    /// Lives for so many steps, or until the store or the disk is dead.
+    pub(super) fn live(&mut self, store: &Store, disk: &Simulated, steps: u32) {
+        for _ in 0..steps {
+            if disk.crashed() || store.failure().is_some() {
+                return;
+            }
+            self.step(store);
+        }
+    }
+
+    /// Does something.
+    pub(super) fn step(&mut self, store: &Store) {
+        while self.queues.len() < 3 {
+            self.register(store);
+        }
+        match self.dice.roll(100) {
+            0..30 => self.append(store, 1),
+            30..40 => self.append(store, 3),
+            40..48 => self.transact(store),
+            48..53 => self.enqueue_transient(),
+            53..70 => self.settle(store),
+            70..75 => self.give_back(store),
+            75..88 => self.page_out(store),
+            88..92 => self.read_pages(store),
+            92..94 => self.register(store),
+            94..95 => self.forget(store),
+            _ => std::thread::sleep(Duration::from_millis(4)),
+        }
+    }
+
+    /// Notes what is decided; what comes after does not count.
+    pub(super) fn ends_abruptly(&mut self, store: &Store) {
+        self.end = End::Abrupt(Some(store.progress()));
+    }
+
+    pub(super) fn ends_cleanly(&mut self, store: &Store) {
+        store.close();
+        assert_eq!(store.failure(), None);
+        self.end = End::Clean;
+    }
+
+    pub(super) fn register(&mut self, store: &Store) {
+        if self.queues.len() >= 5 {
+            return;
+        }
+        let id = QueueId(self.next_queue);
+        self.next_queue += 1;
+        store.register(id);
+        self.queues.insert(id, Queue::default());
+    }
+
+    fn forget(&mut self, store: &Store) {
+        if self.queues.len() > 3 {
+            let id = self.any_queue();
+            self.queues.remove(&id);
+            store.forget(id, true);
+        }
+    }
+
+    fn any_queue(&mut self) -> QueueId {
+        let index = self.dice.roll(self.queues.len() as u64) as usize;
+        *self.queues.keys().nth(index).expect("there are queues")
+    }
+
+    fn bodies(&mut self) -> Vec<String> {
+        let count = 1 + self.dice.roll(4);
+        let mut bodies = Vec::new();
+        for _ in 0..count {
+            self.next_body += 1;
+            let long = if self.dice.roll(20) == 0 { 3_000 } else { 200 };
+            let filler = self.dice.roll(long) as usize;
+            bodies.push(format!("{} {}", self.next_body, "x".repeat(filler)));
+        }
+        bodies
+    }
+
+    /// Appends messages to so many queues at once.
+    pub(super) fn append(&mut self, store: &Store, queues: u64) {
+        self.append_with(store, queues, &[]);
+    }
+
+    fn append_with(&mut self, store: &Store, queues: u64, settles: &[(QueueId, u64)]) {
+        let bodies = self.bodies();
+        let messages: Vec<Message> = bodies.iter().map(|body| message(body, true)).collect();
+        let ids: BTreeSet<QueueId> = (0..queues).map(|_| self.any_queue()).collect();
+        let record = self.records.len();
+        let (mut runs, mut places) = (Vec::new(), Vec::new());
+        for id in ids {
+            let queue = self.queues.get_mut(&id).expect("one of ours");
+            runs.push(Run {
+                queue: id,
+                first: Sequence(queue.next),
+                message: 0,
+                count: messages.len() as u32,
+            });
+            for (message, body) in messages.iter().zip(&bodies) {
+                places.push((id, queue.next));
+                queue.push(message, body, Came::With(record));
+            }
+        }
+        let settled: Vec<Settled> = settles
+            .iter()
+            .map(|(queue, place)| Settled {
+                queue: *queue,
+                range: SequenceRange::new(Sequence(*place), 1),
+            })
+            .collect();
+        self.last_ticket = store.append(&settled, &runs, &messages);
+        self.records.push(Record {
+            ticket: self.last_ticket,
+            places,
+            settles: settles.to_vec(),
+        });
+        if self.dice.roll(4) > 0 {
+            wait(store, self.last_ticket);
+        }
+    }
+
+    /// Settles some in the record that appends others.
+    fn transact(&mut self, store: &Store) {
+        let mut settles = Vec::new();
+        let record = self.records.len();
+        for _ in 0..1 + self.dice.roll(3) {
+            let id = self.any_queue();
+            let pick = self.dice.roll(4) as usize;
+            let queue = self.queues.get_mut(&id).expect("one of ours");
+            if let Some((place, held)) = queue.live_mut().nth(pick) {
+                held.settled.push(Settlement::With(record));
+                settles.push((id, place));
+            }
+        }
+        self.append_with(store, 2, &settles);
+    }
+
+    fn enqueue_transient(&mut self) {
+        let id = self.any_queue();
+        for body in self.bodies() {
+            let queue = self.queues.get_mut(&id).expect("one of ours");
+            queue.push(&message(&body, false), &body, Came::Transient);
+        }
+    }
+
+    /// Settles the oldest messages of a queue, or single ones.
+    pub(super) fn settle(&mut self, store: &Store) {
+        let id = self.any_queue();
+        let (after, skipped) = (self.last_ticket, self.dice.roll(8));
+        let (skipped, count) = match skipped {
+            skipped @ 0..3 => (skipped as usize, 1),
+            _ => (0, 1 + self.dice.roll(20) as usize),
+        };
+        let queue = self.queues.get_mut(&id).expect("one of ours");
+        let mut settled = Vec::new();
+        for (place, held) in queue.live_mut().skip(skipped).take(count) {
+            held.settled.push(Settlement::After(after));
+            let range = SequenceRange::new(Sequence(place), 1);
+            settled.push(Settled { queue: id, range });
+        }
+        store.settle(&settled, &[]);
+    }
+
+    /// Settles everything that is held.
+    pub(super) fn settle_all(&mut self, store: &Store) {
+        let after = self.last_ticket;
+        let mut settled = Vec::new();
+        for (id, queue) in &mut self.queues {
+            for (place, held) in queue.live_mut() {
+                held.settled.push(Settlement::After(after));
+                let range = SequenceRange::new(Sequence(place), 1);
+                settled.push(Settled { queue: *id, range });
+            }
+        }
+        store.settle(&settled, &[]);
+    }
+
+    fn give_back(&mut self, store: &Store) {
+        let id = self.any_queue();
+        let after = self.last_ticket;
+        let queue = self.queues.get_mut(&id).expect("one of ours");
+        if let Some((place, held)) = queue.live_mut().next()
+            && held.came != Came::Transient
+        {
+            let told = held.returned.iter().map(|(count, _)| *count).max();
+            let deliveries = told.unwrap_or(held.deliveries) + 1;
+            held.returned.push((deliveries, after));
+            let returned = Returned {
+                queue: id,
+                place: Sequence(place),
+                deliveries,
+            };
+            store.settle(&[], &[returned]);
+        }
+    }
+
+    pub(super) fn page_out(&mut self, store: &Store) {
+        let id = self.any_queue();
+        let most = 1 + self.dice.roll(10) as usize;
+        // It may stay in memory, to be written again with others.
+        let kept = self.dice.roll(6) == 0;
+        let queue = self.queues.get_mut(&id).expect("one of ours");
+        let places = queue.resident_run(most);
+        let Some(first) = places.first().copied() else {
+            return;
+        };
+        let messages = places.iter().map(|place| queue.held[place].message.clone());
+        let consecutive = places.last() == Some(&(first + places.len() as u64 - 1));
+        let listed = || places.iter().copied().map(Sequence).collect();
+        let (done, written) = mpsc::channel();
+        store.page_out(PageOutJob {
+            queue: id,
+            durable: true,
+            first: Sequence(first),
+            messages: messages.collect(),
+            places: (!consecutive).then(listed),
+            done: Box::new(move |page| done.send(page).expect("somebody waits")),
+        });
+        let page = written.recv().expect("the pager is alive");
+        if let Some(page) = page {
+            if !kept {
+                for place in &places {
+                    queue.held.get_mut(place).expect("it is held").paged = true;
+                }
+            }
+            queue.pages.push((page, places));
+        }
+    }
+
+    /// Reads pages and compares what comes with what must.
+    pub(super) fn read_pages(&mut self, store: &Store) {
+        let id = self.any_queue();
+        let queue = self.queues.get_mut(&id).expect("one of ours");
+        let live = |held: &BTreeMap<u64, Held>, place: &u64| {
+            held.get(place).is_some_and(|held| held.settled.is_empty())
+        };
+        let held = &queue.held;
+        queue
+            .pages
+            .retain(|(_, places)| places.iter().any(|place| live(held, place)));
+        for (page, places) in &queue.pages {
+            let content = store.read_page(*page);
+            if store.failure().is_some() {
+                return;
+            }
+            let first = places.first().copied().unwrap_or_default();
+            let found = messages_of(first, &content);
+            if content.messages.is_empty() && !places.iter().any(|place| live(held, place)) {
+                continue;
+            }
+            let damaged = &content.damaged;
+            assert!(damaged.is_empty(), "{id:?} {page:?}: {damaged:?}");
+            for place in places.iter().filter(|place| live(held, place)) {
+                let there = found.get(place).map(|(body, _)| body);
+                assert_eq!(there, Some(&held[place].body), "{id:?} place {place}");
+            }
+        }
+    }
+
+    /// The places of each record of this life.
+    pub(super) fn records(&self) -> Vec<BTreeSet<(QueueId, u64)>> {
+        let places = |record: &Record| record.places.iter().copied().collect();
+        self.records.iter().map(places).collect()
+    }
+
+    pub(super) fn last_ticket(&self) -> Ticket {
+        self.last_ticket
+    }
+
+    pub(super) fn any_page(&self) -> Option<Page> {
+        let mut pages = self.queues.values().flat_map(|queue| &queue.pages);
+        pages.next().map(|(page, _)| *page)
+    }
+
+    /// The verdict on what was appended last.
+    pub(super) fn last_verdict(&self, store: &Store) -> Verdict {
+        wait(store, self.last_ticket);
+        store.progress().verdict(self.last_ticket)
+    }
+
+    /// Compares a reopened store with what it owes. From here on what it has
+    /// counts, no more and no less.
+    pub(super) fn check(&mut self, opened: &Opened) {
+        let mut found: BTreeMap<QueueId, Found> = opened
+            .queues
+            .iter()
+            .filter(|queue| self.queues.contains_key(&queue.queue))
+            .map(|queue| (queue.queue, found(&opened.store, queue)))
+            .collect();
+        assert!(found.keys().eq(self.queues.keys()), "{:?}", found.keys());
+        for recovered in &opened.queues {
+            let id = recovered.queue;
+            let Some(found) = found.get(&id) else {
+                // Another world's.
+                continue;
+            };
+            assert!(found.damaged.is_empty(), "{id:?}: {:?}", found.damaged);
+            self.check_queue(id, recovered, found);
+            if !opened.report.clean {
+                assert_eq!(recovered.redelivered_below, recovered.next);
+            }
+        }
+        for record in &self.records {
+            self.check_record(record, &found);
+        }
+        if matches!(self.end, End::Clean) {
+            assert!(opened.report.clean, "{:?}", opened.report);
+        }
+        for recovered in &opened.queues {
+            let queue = self.queues.get_mut(&recovered.queue);
+            if let (Some(queue), Some(found)) = (queue, found.remove(&recovered.queue)) {
+                queue.adopt(recovered, found);
+            }
+        }
+        self.records.clear();
+        self.last_ticket = Ticket(0);
+        self.end = End::Abrupt(None);
+        self.was_full = false;
+    }
+
+    fn check_queue(&self, id: QueueId, recovered: &RecoveredQueue, found: &Found) {
+        let queue = &self.queues[&id];
+        let mut least_next = queue.opened_next;
+        for (place, (body, _)) in &found.messages {
+            let held = queue.held.get(place);
+            let held = held.unwrap_or_else(|| panic!("{id:?}: where is place {place} from?"));
+            assert_eq!(*body, held.body, "{id:?} place {place}");
+            assert!(held.came != Came::Transient, "{id:?} place {place}");
+            let settled = held.settled.iter().any(|one| self.is_settled(one));
+            assert!(!settled, "{id:?}: place {place} is settled and came back");
+            least_next = least_next.max(place + 1);
+        }
+        for (place, held) in &queue.held {
+            if self.is_stored(held) {
+                least_next = least_next.max(place + 1);
+                let there = found.messages.contains_key(place) || !held.settled.is_empty();
+                assert!(there, "{id:?}: place {place} is lost");
+            }
+            if held.settled.iter().any(|one| self.is_settled(one)) {
+                least_next = least_next.max(place + 1);
+            }
+            if found.messages.contains_key(place) {
+                let counted = recovered.deliveries.get(&Sequence(*place)).copied();
+                let sure = |(_, after): &&(u32, Ticket)| self.is_written_after(*after);
+                let least = held.returned.iter().filter(sure).map(|one| one.0).max();
+                let most = held.returned.iter().map(|one| one.0).max();
+                let counted = counted.unwrap_or(0);
+                assert!(counted >= least.unwrap_or(held.deliveries), "{place}");
+                assert!(counted <= most.unwrap_or(held.deliveries), "{place}");
+            }
+        }
+        let next = recovered.next.0;
+        assert!(next >= least_next, "{id:?}: next is {next} < {least_next}");
+    }
+
+    /// All or nothing.
+    fn check_record(&self, record: &Record, found: &BTreeMap<QueueId, Found>) {
+        let is_there = |(id, place): &(QueueId, u64)| -> Option<bool> {
+            Some(found.get(id)?.messages.contains_key(place))
+        };
+        let undisturbed = |(id, place): &&(QueueId, u64)| {
+            let held = self.queues.get(id).and_then(|queue| queue.held.get(place));
+            held.is_some_and(|held| held.settled.is_empty())
+        };
+        let there: BTreeSet<bool> = record
+            .places
+            .iter()
+            .filter(undisturbed)
+            .filter_map(is_there)
+            .collect();
+        assert!(
+            self.was_full || there.len() < 2,
+            "half a record: {:?}",
+            record.places
+        );
+        if let End::Abrupt(Some(progress)) = &self.end
+            && !progress.stopped
+            && progress.verdict(record.ticket) == Verdict::Failed
+        {
+            // It may have been written out all the same.
+            let logged = |(id, place): &(QueueId, u64)| {
+                let found = found.get(id);
+                found.is_some_and(|found| {
+                    let paged = found.pages.iter().any(|page| page.1.contains(place));
+                    found.messages.contains_key(place) && !paged
+                })
+            };
+            let any = record.places.iter().any(logged);
+            assert!(!any, "what was refused is there: {:?}", record.places);
+        }
+        for (id, place) in &record.settles {
+            let Some(held) = self.queues.get(id).and_then(|queue| queue.held.get(place)) else {
+                continue;
+            };
+            let back = is_there(&(*id, *place));
+            if there.contains(&true) {
+                assert_ne!(back, Some(true), "settled in a record that counts");
+            } else if there.contains(&false) && held.settled.len() == 1 && self.is_stored(held) {
+                assert_eq!(back, Some(true), "settled in a record that does not count");
+            }
+        }
+    }
+
+    fn is_stored(&self, held: &Held) -> bool {
+        match held.came {
+            Came::Before => true,
+            Came::With(record) => self.is_durable(record),
+            Came::Transient => false,
+        }
+    }
+
+    fn is_durable(&self, record: usize) -> bool {
+        match &self.end {
+            End::Clean => true,
+            End::Abrupt(progress) => progress.as_ref().is_some_and(|progress| {
+                progress.verdict(self.records[record].ticket) == Verdict::Stored
+            }),
+        }
+    }
+
+    fn is_settled(&self, settlement: &Settlement) -> bool {
+        match settlement {
+            Settlement::After(ticket) => self.is_written_after(*ticket),
+            Settlement::With(record) => self.is_durable(*record),
+        }
+    }
+
+    /// Whether what was told after this ticket was given out is durable.
+    fn is_written_after(&self, ticket: Ticket) -> bool {
+        match &self.end {
+            End::Clean => true,
+            End::Abrupt(_) => {
+                let later = |record: &usize| self.records[*record].ticket > ticket;
+                let mut records = (0..self.records.len()).rev().take_while(later);
+                !self.was_full && records.any(|record| self.is_durable(record))
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, message: &Message, body: &str, came: Came) {
+        let held = Held {
+            message: message.clone(),
+            body: body.to_owned(),
+            came,
+            settled: Vec::new(),
+            deliveries: 0,
+            returned: Vec::new(),
+            paged: false,
+        };
+        self.held.insert(self.next, held);
+        self.next += 1;
+    }
+
+    fn live_mut(&mut self) -> impl Iterator<Item = (u64, &mut Held)> {
+        let live = |(_, held): &(&u64, &mut Held)| held.settled.is_empty();
+        let places = self.held.iter_mut().filter(live);
+        places.map(|(place, held)| (*place, held))
+    }
+
+    /// The oldest messages that are in memory only, without gaps but for those
+    /// that were there at the start.
+    fn resident_run(&self, most: usize) -> Vec<u64> {
+        let mut run: Vec<u64> = Vec::new();
+        for (place, held) in &self.held {
+            if held.paged || !held.settled.is_empty() {
+                if run.is_empty() {
+                    continue;
+                }
+                break;
+            }
+            if let Some(last) = run.last()
+                && last + 1 < *place
+                && *place > self.opened_next
+            {
+                break;
+            }
+            run.push(*place);
+            if run.len() == most {
+                break;
+            }
+        }
+        run
+    }
+
+    fn adopt(&mut self, recovered: &RecoveredQueue, found: Found) {
+        self.held.clear();
+        self.next = recovered.next.0;
+        self.opened_next = self.next;
+        for (place, (body, message)) in found.messages {
+            let deliveries = recovered.deliveries.get(&Sequence(place)).copied();
+            let held = Held {
+                message,
+                body,
+                came: Came::Before,
+                settled: Vec::new(),
+                deliveries: deliveries.unwrap_or(0),
+                returned: Vec::new(),
+                paged: found
+                    .pages
+                    .iter()
+                    .any(|(_, places)| places.contains(&place)),
+            };
+            self.held.insert(place, held);
+        }
+        self.pages = found.pages;
+    }
+}
+
+pub(super) fn wait(store: &Store, ticket: Ticket) {
+    loop {
+        let progress = store.progress();
+        if progress.durable >= ticket || progress.stopped {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(20));
+    }
+}
+
+/// All of a queue, each place once and in order.
+fn found(store: &Store, queue: &RecoveredQueue) -> Found {
+    let mut found = Found {
+        messages: BTreeMap::new(),
+        pages: Vec::new(),
+        damaged: Vec::new(),
+    };
+    let id = queue.queue;
+    let mut behind = 0;
+    for run in &queue.runs {
+        let messages: BTreeMap<u64, (String, Message)> = match &run.content {
+            RecoveredContent::Resident(messages) => messages
+                .iter()
+                .map(|(place, message)| (place.0, (body(message), message.clone())))
+                .collect(),
+            RecoveredContent::Paged(page) => {
+                let content = store.read_page(*page);
+                found.damaged.extend_from_slice(&content.damaged);
+                let messages = messages_of(run.first.0, &content);
+                found
+                    .pages
+                    .push((*page, messages.keys().copied().collect()));
+                messages
+            }
+        };
+        if found.damaged.is_empty() {
+            assert_eq!(messages.len() as u64, run.count, "{id:?} {:?}", run.first);
+        }
+        for (place, message) in messages {
+            assert!(place >= behind && place >= run.first.0, "{id:?} {place}");
+            behind = place + 1;
+            found.messages.insert(place, message);
+        }
+    }
+    found
+}
+
+fn messages_of(first: u64, content: &PageContent) -> BTreeMap<u64, (String, Message)> {
+    let places: Vec<u64> = match &content.places {
+        Some(places) => places.iter().map(|place| place.0).collect(),
+        None => (first..first + content.messages.len() as u64).collect(),
+    };
+    let messages = content.messages.iter();
+    let messages = messages.map(|message| (body(message), message.clone()));
+    places.into_iter().zip(messages).collect()
+}
