@@ -352,16 +352,16 @@ impl World {
         let Some(first) = places.first().copied() else {
             return;
         };
-        let messages = places.iter().map(|place| queue.held[place].message.clone());
-        let consecutive = places.last() == Some(&(first + places.len() as u64 - 1));
-        let listed = || places.iter().copied().map(Sequence).collect();
+        let messages: Vec<(Sequence, Message)> = places
+            .iter()
+            .map(|place| (Sequence(*place), queue.held[place].message.clone()))
+            .collect();
         let (done, written) = mpsc::channel();
         store.page_out(PageOutJob {
             queue: id,
             durable: true,
             first: Sequence(first),
-            messages: messages.collect(),
-            places: (!consecutive).then(listed),
+            messages: Box::new(messages),
             done: Box::new(move |page| done.send(page).expect("somebody waits")),
         });
         let page = written.recv().expect("the pager is alive");
