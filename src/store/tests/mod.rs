@@ -8,6 +8,7 @@
 mod crashes;
 mod damage;
 mod faults;
+mod museum;
 mod property;
 mod stress;
 mod world;
