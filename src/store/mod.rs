@@ -55,7 +55,7 @@ pub use shared::Observer;
 
 use log::{LogSettings, LogWriter, SpareFiles};
 use segment::{Job, Pager, Registry};
-use shared::{Control, Shared, Stop};
+use shared::{Control, Shared, Stop, Watch};
 
 /// The store of one data directory. Its threads end with [`Store::close`].
 pub struct Store {
@@ -132,8 +132,8 @@ impl Store {
         );
         let (readers, reads) = mpsc::channel();
         let mut threads = vec![
-            spawn("log", move || writer.run())?,
-            spawn("pager", move || paging.run(&jobs))?,
+            spawn("log", watched(&shared, move || writer.run()))?,
+            spawn("pager", watched(&shared, move || paging.run(&jobs)))?,
         ];
         let reads = Arc::new(Mutex::new(reads));
         for _ in 0..READERS {
@@ -182,7 +182,14 @@ impl Store {
 
     /// Writes consecutive messages of a queue into a page.
     pub fn page_out(&self, job: PageOutJob) {
-        if let Err(mpsc::SendError(Job::PageOut(job))) = self.pager.send(Job::PageOut(job)) {
+        // What the log does not have yet must not survive in a page alone: it
+        // may be part of a transaction.
+        let after = match job.durable {
+            true => self.shared.last_ticket(),
+            false => Ticket(0),
+        };
+        let job = Job::PageOut { job, after };
+        if let Err(mpsc::SendError(Job::PageOut { job, .. })) = self.pager.send(job) {
             (job.done)(None);
         }
     }
@@ -279,6 +286,15 @@ impl fmt::Debug for Store {
         f.debug_struct("Store")
             .field("shared", &self.shared)
             .finish_non_exhaustive()
+    }
+}
+
+/// Work of a thread that the store is dead without.
+fn watched<W: FnOnce() + Send>(shared: &Arc<Shared>, work: W) -> impl FnOnce() + Send + use<W> {
+    let watch = Watch(Arc::clone(shared));
+    move || {
+        let _watch = watch;
+        work();
     }
 }
 

@@ -21,6 +21,9 @@ pub(super) struct Shared {
     work: Condvar,
     /// All up to here is decided.
     decided: AtomicU64,
+    /// Held for a moment after that has moved, for those who wait for it.
+    deciding: Mutex<()>,
+    has_decided: Condvar,
     failed: Mutex<Arc<[TicketRange]>>,
     /// Why the store is dead, once it is.
     failure: OnceLock<String>,
@@ -92,6 +95,8 @@ impl Shared {
             pending: Mutex::default(),
             work: Condvar::new(),
             decided: AtomicU64::new(0),
+            deciding: Mutex::default(),
+            has_decided: Condvar::new(),
             failed: Mutex::default(),
             failure: OnceLock::new(),
             pending_bytes: AtomicU64::new(0),
@@ -231,7 +236,30 @@ impl Shared {
             *all = ranges.into();
         }
         self.decided.store(up_to.0, Ordering::Release);
+        self.tell_waiters();
         (self.observer)();
+    }
+
+    /// The last ticket that was given out.
+    pub(super) fn last_ticket(&self) -> Ticket {
+        Ticket(self.pending.lock().last_ticket)
+    }
+
+    /// Waits until all up to `ticket` is decided; `false` if it never will be.
+    pub(super) fn wait_decided(&self, ticket: Ticket) -> bool {
+        let mut deciding = self.deciding.lock();
+        while self.decided.load(Ordering::Acquire) < ticket.0 {
+            if self.failure.get().is_some() {
+                return false;
+            }
+            self.has_decided.wait(&mut deciding);
+        }
+        true
+    }
+
+    fn tell_waiters(&self) {
+        drop(self.deciding.lock());
+        self.has_decided.notify_all();
     }
 
     /// The store is dead from here on.
@@ -239,6 +267,7 @@ impl Shared {
         if self.failure.set(cause.to_owned()).is_ok() {
             tracing::error!(cause, "the store has failed: nothing is confirmed any more");
         }
+        self.tell_waiters();
         (self.observer)();
     }
 
@@ -273,6 +302,18 @@ impl Pending {
         self.controls.clear();
         self.settled_since = None;
         self.idle = false;
+    }
+}
+
+/// Declares the store dead if the thread that has it ends in a panic: somebody
+/// would wait for that thread for ever.
+pub(super) struct Watch(pub(super) Arc<Shared>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("one of its threads has panicked");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -68,6 +69,8 @@ struct State {
     crashed: bool,
     /// A file whose octets cannot be read.
     unreadable: Option<String>,
+    /// How long a sync takes.
+    sync_takes: Duration,
     capacity_bytes: u64,
     dice: Dice,
 }
@@ -132,6 +135,7 @@ impl Simulated {
             fault: None,
             crashed: false,
             unreadable: None,
+            sync_takes: Duration::ZERO,
             capacity_bytes: CAPACITY_BYTES,
             dice: Dice(seed),
         })
@@ -159,6 +163,11 @@ impl Simulated {
     /// Makes one file's octets unreadable.
     pub(in crate::store) fn make_unreadable(&self, name: &str) {
         self.state.lock().unreadable = Some(name.to_owned());
+    }
+
+    /// Makes syncs slow.
+    pub(in crate::store) fn slow_down(&self, sync_takes: Duration) {
+        self.state.lock().sync_takes = sync_takes;
     }
 
     pub(in crate::store) fn crashed(&self) -> bool {
@@ -474,6 +483,10 @@ impl StoreFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let takes = self.state.lock().sync_takes;
+        if !takes.is_zero() {
+            std::thread::sleep(takes);
+        }
         let mut state = self.state.lock();
         let works = state.begin_whole(Operation::Sync);
         let file = state.file(self.file)?;

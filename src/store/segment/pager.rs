@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 
-use crate::model::{Message, Page, QueueId, Sequence, SequenceRange};
+use crate::model::{Message, Page, QueueId, Sequence, SequenceRange, Ticket};
 use crate::store::files::{self, Files, StoreFile};
 use crate::store::log::{self, SpareFiles};
 use crate::store::shared::Shared;
@@ -42,7 +42,11 @@ pub struct PageOutJob {
 
 /// Something for the thread to do.
 pub(in crate::store) enum Job {
-    PageOut(PageOutJob),
+    PageOut {
+        job: PageOutJob,
+        /// To be written once the log has decided so far.
+        after: Ticket,
+    },
     /// A page of a scratch file is not needed any more.
     Free(Page),
     /// All that the log knows to be in a file is settled: so many pages.
@@ -168,7 +172,13 @@ impl Pager {
 
     fn work(&mut self, job: Job) {
         match job {
-            Job::PageOut(job) => self.page_out(job),
+            Job::PageOut { job, after } => {
+                if self.shared.wait_decided(after) {
+                    self.page_out(job);
+                } else {
+                    (job.done)(None);
+                }
+            }
             Job::Free(page) => self.free(page),
             Job::Remove { queue, file, pages } => {
                 // Where pages came in since, it is asked for again.

@@ -8,15 +8,18 @@
 mod crashes;
 mod damage;
 mod faults;
+mod museum;
 mod property;
 mod stress;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Message, QueueId, Sequence, SequenceRange, Ticket};
 
+use super::files::simulated::Simulated;
 use super::{Disk, Opened, RecoveredContent, Run, Settled, Store, StoreSettings};
 
 /// Whether to try everything.
@@ -129,4 +132,42 @@ fn what_was_appended_and_not_settled_is_there_again() {
             break;
         }
     }
+}
+
+/// A page must not bring back half of a transaction that the log never got.
+#[test]
+fn a_page_waits_for_the_log_to_have_its_messages() {
+    let disk = Simulated::new(0);
+    let files = Arc::new(disk.clone());
+    let settings = StoreSettings::default();
+    let open = |files| Store::open(files, &settings, &[QUEUE], Box::new(|| {})).expect("it opens");
+    let opened = open(files);
+    disk.slow_down(Duration::from_millis(30));
+    // While this is synced, the next one has to wait.
+    append(&opened.store, 0, 1);
+    std::thread::sleep(Duration::from_millis(10));
+    let acknowledged = Settled {
+        queue: QUEUE,
+        range: SequenceRange::new(Sequence(0), 1),
+    };
+    let run = Run {
+        queue: QUEUE,
+        first: Sequence(1),
+        message: 0,
+        count: 1,
+    };
+    let ticket = opened.store.append(&[acknowledged], &[run], &[message(1)]);
+    let (done, written) = std::sync::mpsc::channel();
+    opened.store.page_out(super::PageOutJob {
+        queue: QUEUE,
+        durable: true,
+        first: Sequence(1),
+        messages: vec![message(1)],
+        places: None,
+        done: Box::new(move |page| done.send(page).expect("it is waited for")),
+    });
+    assert!(written.recv().expect("the pager is alive").is_some());
+    assert!(opened.store.progress().durable >= ticket);
+    let opened = open(Arc::new(disk.after_kill()));
+    assert_eq!(places(&opened), [1]);
 }
