@@ -97,13 +97,14 @@ impl Bench {
     }
 
     fn page_out(&self, first: u64, messages: &[Message]) -> Page {
+        let places = (first..).map(Sequence);
+        let messages: Vec<_> = places.zip(messages.iter().cloned()).collect();
         let (done, written) = mpsc::channel();
         self.store.page_out(PageOutJob {
             queue: QUEUE,
             durable: true,
             first: Sequence(first),
-            messages: messages.to_vec(),
-            places: None,
+            messages: Box::new(messages),
             done: Box::new(move |page| done.send(page).expect("it is waited for")),
         });
         let written = written.recv().expect("the pager is alive");

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod hash_password;
+pub mod inspect;
 pub mod route;
 pub mod serve;
 
@@ -34,6 +35,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Say where a message would go, and why.
     Route(route::RouteArgs),
+    /// Look into the data directory of a stopped broker.
+    Inspect(inspect::InspectArgs),
     /// Hash a password for a user of the file.
     HashPassword(hash_password::HashPasswordArgs),
     /// Load a broker and measure it.
@@ -49,6 +52,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Route(args)) => route::run(&args),
+        Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::HashPassword(args)) => hash_password::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
     };

@@ -20,6 +20,7 @@
 mod database;
 mod error;
 mod files;
+mod inspect;
 mod ledger;
 mod log;
 pub mod metadata;
@@ -47,6 +48,9 @@ use crate::model::{Message, Page, Progress, QueueId, Ticket};
 pub use database::{DEFINITIONS_NAME, definitions_file};
 pub use error::StoreError;
 pub use files::{Disk, Files, StoreFile};
+pub use inspect::{
+    FileKind, FileSummary, InspectError, Inspection, QueueSummary, Repaired, inspect, repair,
+};
 pub use log::{Damage, DamageKind, Returned, Run, Settled};
 pub use recovery::{RecoveredContent, RecoveredQueue, RecoveredRun, Report};
 pub use segment::{PageContent, PageOutJob, PageSource};
@@ -249,6 +253,11 @@ impl Store {
     /// Writes all that waits and ends cleanly. What comes after is lost.
     pub fn close(&self) {
         self.stop(Stop::Clean);
+    }
+
+    /// The same, but all that is there counts as perhaps seen by a client.
+    pub fn close_unclean(&self) {
+        self.stop(Stop::Unclean);
     }
 
     /// Ends as if the process had been killed, but for the threads.

@@ -84,6 +84,8 @@ pub(super) enum Control {
 pub(super) enum Stop {
     /// All is written down, and that the stop was clean.
     Clean,
+    /// All is written down, but not that it is known what clients have seen.
+    Unclean,
     /// What waits is dropped, as if the process had been killed.
     #[cfg(test)]
     Abrupt,

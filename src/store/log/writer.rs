@@ -113,8 +113,8 @@ impl LogWriter {
                 return;
             }
             taken.reset();
-            if stop == Some(Stop::Clean) {
-                if let Err(error) = self.finish() {
+            if let Some(stop) = stop {
+                if let Err(error) = self.finish(stop) {
                     self.shared.fail(&format!("cannot end the log: {error}"));
                 }
                 return;
@@ -420,11 +420,12 @@ impl LogWriter {
     }
 
     /// The last checkpoint: it says that nothing was cut off.
-    fn finish(&mut self) -> io::Result<()> {
+    fn finish(&mut self, stop: Stop) -> io::Result<()> {
+        let flags = if stop == Stop::Clean { FLAG_CLEAN } else { 0 };
         self.segment_events();
         let mut checkpoint = Vec::new();
         put_checkpoint(&mut checkpoint, &self.ledger.states());
-        if !self.write_record(RecordKind::Checkpoint, FLAG_CLEAN, &checkpoint)? {
+        if !self.write_record(RecordKind::Checkpoint, flags, &checkpoint)? {
             tracing::warn!("no room to write down a clean stop");
         }
         self.log.sync()

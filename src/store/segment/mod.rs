@@ -13,4 +13,4 @@ pub(super) use page::{
 };
 pub(super) use pager::{Job, Pager, SegmentEvent};
 pub use pager::{PageOutJob, PageSource};
-pub(super) use registry::{Registry, segment_number};
+pub(super) use registry::{Registry, segment_name, segment_number};

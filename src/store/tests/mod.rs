@@ -162,8 +162,7 @@ fn a_page_waits_for_the_log_to_have_its_messages() {
         queue: QUEUE,
         durable: true,
         first: Sequence(1),
-        messages: vec![message(1)],
-        places: None,
+        messages: Box::new(vec![(Sequence(1), message(1))]),
         done: Box::new(move |page| done.send(page).expect("it is waited for")),
     });
     assert!(written.recv().expect("the pager is alive").is_some());
