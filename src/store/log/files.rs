@@ -13,7 +13,7 @@ use crate::store::ledger::Ledger;
 use crate::store::octets::ALIGNMENT;
 
 use super::record::{FILE_HEADER_BYTES, file_header};
-use super::spare::{Spare, SpareFiles};
+use super::spare::{Spare, SpareFiles, Urgency};
 
 /// All files of the log.
 #[derive(Debug)]
@@ -107,10 +107,14 @@ impl LogFiles {
     /// full, so that queues can be drained.
     pub(super) fn reserve(&self) -> u64 {
         let capacity = self.current.as_ref().map_or(0, |one| one.file.capacity);
-        if self.spares.is_full() {
-            capacity / 8
-        } else {
-            0
+        match (
+            self.spares.is_full(),
+            self.spares.is_empty(Urgency::Settlements),
+        ) {
+            // The next file would be the one kept back, and it is gone.
+            (true, true) => capacity,
+            (true, false) | (false, true) => capacity / 8,
+            (false, false) => 0,
         }
     }
 
@@ -127,9 +131,9 @@ impl LogFiles {
     ///
     /// # Errors
     /// If there is no room for one: nothing has changed then.
-    pub(super) fn roll(&mut self, bytes: u64) -> io::Result<()> {
+    pub(super) fn roll(&mut self, bytes: u64, urgency: Urgency) -> io::Result<()> {
         let wanted = bytes + (FILE_HEADER_BYTES + ALIGNMENT) as u64;
-        let spare = match self.spares.take(wanted) {
+        let spare = match self.spares.take(wanted, urgency) {
             Some(spare) => spare,
             None => self.spares.create(&*self.files, wanted)?,
         };

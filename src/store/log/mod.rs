@@ -23,5 +23,5 @@ pub(super) use record::{
 };
 pub(super) use scan::scan;
 pub use scan::{Damage, DamageKind};
-pub(super) use spare::{SpareFiles, is_spare, prepare_spare};
+pub(super) use spare::{SpareFiles, is_spare, prepare_spares};
 pub(super) use writer::{LogSettings, LogWriter};

@@ -28,6 +28,15 @@ pub(in crate::store) struct Spare {
     pub(in crate::store) capacity: u64,
 }
 
+/// What a file is wanted for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::store) enum Urgency {
+    /// New messages, which can be refused.
+    Messages,
+    /// Settlements: without them no room would ever come of what is consumed.
+    Settlements,
+}
+
 impl SpareFiles {
     pub(in crate::store) fn new(file_bytes: u64) -> Self {
         Self {
@@ -38,9 +47,13 @@ impl SpareFiles {
         }
     }
 
-    /// Takes one that has room for `bytes`.
-    pub(in crate::store) fn take(&self, bytes: u64) -> Option<Spare> {
+    /// Takes one that has room for `bytes`. The last one is there for
+    /// `Urgency::Settlements` alone.
+    pub(in crate::store) fn take(&self, bytes: u64, urgency: Urgency) -> Option<Spare> {
         let mut ready = self.ready.lock();
+        if urgency == Urgency::Messages && ready.len() <= SPARES_KEPT_BACK {
+            return None;
+        }
         let fits = ready.iter().position(|spare| spare.capacity >= bytes)?;
         Some(ready.swap_remove(fits))
     }
@@ -56,8 +69,13 @@ impl SpareFiles {
         None
     }
 
-    pub(in crate::store) fn is_empty(&self) -> bool {
-        self.ready.lock().is_empty()
+    /// Whether there is none to be had.
+    pub(in crate::store) fn is_empty(&self, urgency: Urgency) -> bool {
+        let kept_back = match urgency {
+            Urgency::Messages => SPARES_KEPT_BACK,
+            Urgency::Settlements => 0,
+        };
+        self.ready.lock().len() <= kept_back
     }
 
     /// Whether there was no room for another one.
@@ -109,30 +127,32 @@ impl SpareFiles {
     }
 }
 
-/// Prepares a file, unless there is one.
+/// Prepares files until there is one for messages.
 ///
 /// # Errors
 /// If the disk fails; that it is full is no failure.
-pub(in crate::store) fn prepare_spare(files: &dyn Files, spares: &SpareFiles) -> io::Result<()> {
-    if !spares.is_empty() {
-        return Ok(());
-    }
-    let full = |error: io::Error| {
-        if !files::is_full(&error) {
-            return Err(error);
+pub(in crate::store) fn prepare_spares(files: &dyn Files, spares: &SpareFiles) -> io::Result<()> {
+    while spares.is_empty(Urgency::Messages) {
+        match prepare_spare(files, spares) {
+            Err(error) if files::is_full(&error) => {
+                tracing::warn!(%error, "no room to prepare a log file");
+                return Ok(());
+            }
+            other => other?,
         }
-        tracing::warn!(%error, "no room to prepare a log file");
-        Ok(())
-    };
-    let spare = match spares.create(files, 0) {
-        Ok(spare) => spare,
-        Err(error) => return full(error),
-    };
+    }
+    Ok(())
+}
+
+fn prepare_spare(files: &dyn Files, spares: &SpareFiles) -> io::Result<()> {
+    let spare = spares.create(files, 0)?;
     if let Err(error) = fill_with_zeros(&spare) {
         files.remove(&spare.name)?;
-        return full(error);
+        return Err(error);
     }
-    spare.handle.sync()?;
+    // Whatever its cause, a failed sync is not one to go on after.
+    let synced = spare.handle.sync();
+    synced.map_err(|error| io::Error::other(error.to_string()))?;
     match spares.keep(spare) {
         Some(spare) => files.remove(&spare.name),
         None => Ok(()),
@@ -165,6 +185,8 @@ pub(in crate::store) fn is_spare(name: &str) -> bool {
     spare_number(name).is_some()
 }
 
+/// Spare files that messages do not get.
+const SPARES_KEPT_BACK: usize = 1;
 /// Spare files that are kept; more are removed.
 const SPARES_MAX: usize = 4;
 const ZERO_BYTES: usize = 1024 * 1024;

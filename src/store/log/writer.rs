@@ -19,7 +19,7 @@ use super::carry::Carry;
 use super::files::{LogFiles, OldFile};
 use super::payload::{Settled, put_checkpoint, put_settlements};
 use super::record::{FLAG_CLEAN, HEADER_BYTES, Header, RecordKind};
-use super::spare::SpareFiles;
+use super::spare::{SpareFiles, Urgency};
 
 /// How the log is written.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl LogWriter {
     /// # Errors
     /// If it cannot be created or written.
     pub(in crate::store) fn start(&mut self) -> io::Result<()> {
-        self.roll(0)?;
+        self.roll(0, Urgency::Settlements)?;
         self.log.sync()?;
         self.synced_index = self.last_index;
         self.log.release_done(&self.ledger)
@@ -198,7 +198,8 @@ impl LogWriter {
                 until += 1;
             }
             if until == next {
-                if !self.make_room((end_of(next) - start) as u64)? {
+                let bytes = (end_of(next) - start) as u64;
+                if !self.make_room(bytes, Urgency::Messages)? {
                     failed.extend(taken.records[next..].iter().map(|record| record.ticket));
                     return Ok(());
                 }
@@ -285,7 +286,8 @@ impl LogWriter {
         flags: u8,
         payload: &[u8],
     ) -> io::Result<bool> {
-        if self.log.room() < record_bytes(payload.len()) && !self.make_room_for(payload.len())? {
+        let bytes = record_bytes(payload.len());
+        if self.log.room() < bytes && !self.make_room(bytes, Urgency::Settlements)? {
             return Ok(false);
         }
         self.put_record(kind, flags, payload)?;
@@ -300,13 +302,13 @@ impl LogWriter {
     }
 
     pub(super) fn make_room_for(&mut self, payload_bytes: usize) -> io::Result<bool> {
-        self.make_room(record_bytes(payload_bytes))
+        self.make_room(record_bytes(payload_bytes), Urgency::Messages)
     }
 
     /// Whether room was missing when it was last looked for, and none is in
     /// sight.
     pub(super) fn is_full(&self) -> bool {
-        self.full_since.is_some() && self.spares.is_empty()
+        self.full_since.is_some() && self.spares.is_empty(Urgency::Messages)
     }
 
     fn put_record(&mut self, kind: RecordKind, flags: u8, payload: &[u8]) -> io::Result<()> {
@@ -328,17 +330,17 @@ impl LogWriter {
     }
 
     /// Goes on in another file that takes `bytes`; `false` if the disk is full.
-    fn make_room(&mut self, bytes: u64) -> io::Result<bool> {
-        let pause = |since: Instant| since.elapsed() < FULL_PAUSE && self.spares.is_empty();
+    fn make_room(&mut self, bytes: u64, urgency: Urgency) -> io::Result<bool> {
+        let pause = |since: Instant| since.elapsed() < FULL_PAUSE && self.spares.is_empty(urgency);
         if self.full_since.is_some_and(pause) {
             return Ok(false);
         }
         // What was written so far counts as settled in the new file's
         // checkpoint, so it must not be less durable than that.
         self.sync()?;
-        match self.roll(bytes) {
+        match self.roll(bytes, urgency) {
             Ok(()) => {
-                if self.full_since.take().is_some() {
+                if urgency == Urgency::Messages && self.full_since.take().is_some() {
                     tracing::info!("there is room for the log again");
                 }
                 Ok(true)
@@ -357,7 +359,7 @@ impl LogWriter {
 
     /// A new file, which begins with a checkpoint: what older ones say of
     /// settlements is not needed any more.
-    fn roll(&mut self, bytes: u64) -> io::Result<()> {
+    fn roll(&mut self, bytes: u64, urgency: Urgency) -> io::Result<()> {
         let mut checkpoint = Vec::new();
         put_checkpoint(&mut checkpoint, &self.ledger.states());
         let own = (HEADER_BYTES + checkpoint.len()).next_multiple_of(ALIGNMENT);
@@ -366,12 +368,12 @@ impl LogWriter {
         if self.log.has_current() {
             self.log.release_done(&self.ledger)?;
         }
-        self.log.roll(bytes + own as u64)?;
+        self.log.roll(bytes + own as u64, urgency)?;
         // There is no way back to the older file, even if all that is missing
         // is room.
         self.put_record(RecordKind::Checkpoint, 0, &checkpoint)
             .map_err(|error| io::Error::other(error.to_string()))?;
-        if self.spares.is_empty() {
+        if self.spares.is_empty(Urgency::Messages) {
             let _ = self.pager.send(Job::Prepare);
         }
         Ok(())

@@ -195,7 +195,7 @@ impl Pager {
                 }
             }
             Job::Prepare => {
-                if let Err(error) = log::prepare_spare(&*self.files, &self.spares) {
+                if let Err(error) = log::prepare_spares(&*self.files, &self.spares) {
                     // The log would be the next to fail.
                     self.shared
                         .fail(&format!("cannot prepare a log file: {error}"));

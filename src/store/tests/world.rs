@@ -161,9 +161,7 @@ impl World {
 
     /// Does something.
     pub(super) fn step(&mut self, store: &Store) {
-        while self.queues.len() < 3 {
-            self.register(store);
-        }
+        self.register_some(store);
         match self.dice.roll(100) {
             0..30 => self.append(store, 1),
             30..40 => self.append(store, 3),
@@ -190,7 +188,13 @@ impl World {
         self.end = End::Clean;
     }
 
-    pub(super) fn register(&mut self, store: &Store) {
+    pub(super) fn register_some(&mut self, store: &Store) {
+        while self.queues.len() < 3 {
+            self.register(store);
+        }
+    }
+
+    fn register(&mut self, store: &Store) {
         if self.queues.len() >= 5 {
             return;
         }
@@ -525,6 +529,7 @@ impl World {
             && !progress.stopped
             && progress.verdict(record.ticket) == Verdict::Failed
         {
+            // Its settlements do not count, whatever pages have.
             // It may have been written out all the same.
             let logged = |(id, place): &(QueueId, u64)| {
                 let found = found.get(id);
@@ -535,6 +540,7 @@ impl World {
             };
             let any = record.places.iter().any(logged);
             assert!(!any, "what was refused is there: {:?}", record.places);
+            return;
         }
         for (id, place) in &record.settles {
             let Some(held) = self.queues.get(id).and_then(|queue| queue.held.get(place)) else {
