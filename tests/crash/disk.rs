@@ -40,11 +40,17 @@ impl Disk {
     /// With `CI` in the environment and root, what does not work is a failure.
     #[track_caller]
     pub fn new() -> Option<Self> {
+        Self::of_size(DISK_BYTES)
+    }
+
+    /// A fresh one of that many octets.
+    #[track_caller]
+    pub fn of_size(bytes: u64) -> Option<Self> {
         if fs::metadata("/proc/self").map_or(u32::MAX, |metadata| metadata.uid()) != 0 {
             eprintln!("skipped: cutting the power takes root, to mount a disk");
             return None;
         }
-        match Self::create() {
+        match Self::create(bytes) {
             Ok(disk) => Some(disk),
             Err(reason) if std::env::var_os("CI").is_some() => {
                 panic!("the power cannot be cut: {reason}")
@@ -76,7 +82,7 @@ impl Disk {
         self.mount().expect("the disk can be mounted again");
     }
 
-    fn create() -> Result<Self, String> {
+    fn create(bytes: u64) -> Result<Self, String> {
         let directory = tempfile::Builder::new()
             .prefix("leveret-disk-")
             .tempdir()
@@ -86,11 +92,17 @@ impl Disk {
             mounted: false,
         };
         fs::create_dir(disk.path())
-            .and_then(|()| File::create(disk.image())?.set_len(DISK_BYTES))
+            .and_then(|()| File::create(disk.image())?.set_len(bytes))
             .map_err(|error| error.to_string())?;
+        let journal = if bytes < DISK_BYTES {
+            "size=4"
+        } else {
+            "size=64"
+        };
         run(Command::new("mkfs.ext4")
-            .args(["-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1"])
-            .args(["-J", "size=64"])
+            .args(["-q", "-F", "-m", "0"])
+            .args(["-E", "lazy_itable_init=1,lazy_journal_init=1"])
+            .args(["-J", journal])
             .arg(disk.image()))?;
         disk.mount()?;
         Ok(disk)

@@ -39,9 +39,23 @@ struct Lines {
 impl Broker {
     /// Starts one on that data directory and waits for nothing.
     pub fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, &[])
+    }
+
+    /// One with a configuration file, once it listens.
+    #[track_caller]
+    pub fn configured(data_dir: &Path, config: &Path) -> Self {
+        let config = config.to_str().expect("UTF-8");
+        let broker = Self::start_with(data_dir, &["--config", config]);
+        broker.address();
+        broker
+    }
+
+    fn start_with(data_dir: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_leveret"))
             .args(["serve", "--amqp", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
+            .args(arguments)
             .env_clear()
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())
