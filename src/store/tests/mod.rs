@@ -142,6 +142,8 @@ fn a_page_waits_for_the_log_to_have_its_messages() {
     let settings = StoreSettings::default();
     let open = |files| Store::open(files, &settings, &[QUEUE], Box::new(|| {})).expect("it opens");
     let opened = open(files);
+    // The pager has files to prepare first.
+    std::thread::sleep(Duration::from_millis(50));
     disk.slow_down(Duration::from_millis(30));
     // While this is synced, the next one has to wait.
     append(&opened.store, 0, 1);
