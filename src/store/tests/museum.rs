@@ -256,6 +256,27 @@ fn a_page_that_overlaps_another_is_needed_too() {
     assert_eq!(places(&opened, QUEUE), [2, 3]);
 }
 
+#[test]
+fn museum_06_a_segment_that_lost_a_whole_page_is_told() {
+    let disk = Simulated::new(1);
+    let opened = open(&disk, &[QUEUE, OTHER]);
+    let ticket = append(&opened.store, QUEUE, 0, 4);
+    wait(&opened.store, ticket);
+    page_out(&opened.store, 4);
+    go_round(&opened);
+    opened.store.close();
+    drop(opened);
+    let names = disk.names().expect("names");
+    let segment = names.iter().find(|name| name.ends_with(".seg"));
+    let segment = segment.expect("there is a page");
+    let whole = disk.content(segment);
+    disk.overwrite(segment, whole[..64].to_vec());
+    let opened = open(&disk, &[QUEUE, OTHER]);
+    assert_eq!(places(&opened, QUEUE), [0; 0]);
+    let told = &opened.report.damages;
+    assert!(told.iter().any(|(name, _)| name == segment), "{told:?}");
+}
+
 fn page_out(store: &Store, count: u64) {
     let bodies = (0..count).map(|place| format!("{} {place}", QUEUE.0));
     let (done, written) = std::sync::mpsc::channel();
