@@ -139,9 +139,11 @@ fn what_was_appended_and_not_settled_is_there_again() {
 fn a_page_waits_for_the_log_to_have_its_messages() {
     let disk = Simulated::new(0);
     let files = Arc::new(disk.clone());
-    let settings = StoreSettings::default();
+    let settings = world::settings();
     let open = |files| Store::open(files, &settings, &[QUEUE], Box::new(|| {})).expect("it opens");
     let opened = open(files);
+    // The pager has files to prepare first.
+    std::thread::sleep(Duration::from_millis(50));
     disk.slow_down(Duration::from_millis(30));
     // While this is synced, the next one has to wait.
     append(&opened.store, 0, 1);

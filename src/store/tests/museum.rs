@@ -8,7 +8,7 @@ use crate::model::{QueueId, Sequence, SequenceRange, Ticket};
 use crate::store::files::Files;
 use crate::store::files::simulated::Simulated;
 use crate::store::log::{is_spare, log_number};
-use crate::store::{Opened, RecoveredContent, Returned, Run, Settled, Store};
+use crate::store::{Opened, PageOutJob, RecoveredContent, Returned, Run, Settled, Store};
 
 use super::world::{body, message, settings, wait};
 
@@ -38,16 +38,22 @@ fn settle(store: &Store, queue: QueueId, first: u64, count: u64) {
     store.settle(&[Settled { queue, range }], &[]);
 }
 
-/// The places of a queue, whose messages are in memory.
+/// The places of a queue, with their messages' bodies checked.
 fn places(opened: &Opened, queue: QueueId) -> Vec<u64> {
     let mut places = Vec::new();
     for queue in opened.queues.iter().filter(|found| found.queue == queue) {
         for run in &queue.runs {
-            let RecoveredContent::Resident(messages) = &run.content else {
-                panic!("nothing was paged out");
+            let messages = match &run.content {
+                RecoveredContent::Resident(messages) => messages.clone(),
+                RecoveredContent::Paged(page) => {
+                    let content = opened.store.read_page(*page);
+                    let consecutive = || (run.first.0..).map(Sequence).take(run.count as usize);
+                    let places = content.places.unwrap_or_else(|| consecutive().collect());
+                    places.into_iter().zip(content.messages).collect()
+                }
             };
             for (place, message) in messages {
-                assert_eq!(body(message), format!("{} {}", queue.queue.0, place.0));
+                assert_eq!(body(&message), format!("{} {}", queue.queue.0, place.0));
                 places.push(place.0);
             }
         }
@@ -223,4 +229,81 @@ fn museum_22_a_power_cut_while_messages_are_carried_loses_none() {
     let taken: u64 = names.iter().filter(log).map(bytes).sum();
     assert!(taken <= 4 * settings().log_bytes, "{taken} octets");
     assert!(taken <= disk.taken_bytes());
+}
+
+/// A run that was written, kept, and written again when it was longer: its
+/// second page is needed for what the first has not.
+#[test]
+fn a_page_that_overlaps_another_is_needed_too() {
+    let disk = Simulated::new(1);
+    let opened = open(&disk, &[QUEUE, OTHER]);
+    let ticket = append(&opened.store, QUEUE, 0, 4);
+    wait(&opened.store, ticket);
+    page_out(&opened.store, 2);
+    opened.store.close();
+    drop(opened);
+    // In another life, so that it comes into another file.
+    let opened = open(&disk, &[QUEUE, OTHER]);
+    page_out(&opened.store, 4);
+    go_round(&opened);
+    opened.store.close();
+    drop(opened);
+    let opened = open(&disk, &[QUEUE, OTHER]);
+    assert_eq!(places(&opened, QUEUE), [0, 1, 2, 3]);
+    settle(&opened.store, QUEUE, 0, 2);
+    go_round(&opened);
+    let opened = open(&disk.after_kill(), &[QUEUE]);
+    assert_eq!(places(&opened, QUEUE), [2, 3]);
+}
+
+#[test]
+fn museum_06_a_segment_that_lost_a_whole_page_is_told() {
+    let disk = Simulated::new(1);
+    let opened = open(&disk, &[QUEUE, OTHER]);
+    let ticket = append(&opened.store, QUEUE, 0, 4);
+    wait(&opened.store, ticket);
+    page_out(&opened.store, 4);
+    go_round(&opened);
+    opened.store.close();
+    drop(opened);
+    let names = disk.names().expect("names");
+    let segment = names.iter().find(|name| name.ends_with(".seg"));
+    let segment = segment.expect("there is a page");
+    let whole = disk.content(segment);
+    disk.overwrite(segment, whole[..64].to_vec());
+    let opened = open(&disk, &[QUEUE, OTHER]);
+    assert_eq!(places(&opened, QUEUE), [0; 0]);
+    let told = &opened.report.damages;
+    assert!(told.iter().any(|(name, _)| name == segment), "{told:?}");
+}
+
+fn page_out(store: &Store, count: u64) {
+    let bodies = (0..count).map(|place| format!("{} {place}", QUEUE.0));
+    let (done, written) = std::sync::mpsc::channel();
+    store.page_out(PageOutJob {
+        queue: QUEUE,
+        durable: true,
+        first: Sequence(0),
+        messages: bodies.map(|body| message(&body, true)).collect(),
+        places: None,
+        done: Box::new(move |page| done.send(page).expect("it is waited for")),
+    });
+    assert!(written.recv().expect("the pager is alive").is_some());
+}
+
+/// Lets the log go through all its files, so that it gives back what is durable
+/// elsewhere.
+fn go_round(opened: &Opened) {
+    let pages_are_durable = std::time::Duration::from_millis(20);
+    std::thread::sleep(pages_are_durable);
+    let other = opened.queues.iter().find(|queue| queue.queue == OTHER);
+    let mut place = other.map_or(0, |queue| queue.next.0);
+    for _ in 0..100 {
+        let ticket = append(&opened.store, OTHER, place, 3);
+        settle(&opened.store, OTHER, place, 3);
+        place += 3;
+        wait(&opened.store, ticket);
+    }
+    let files_are_gone = std::time::Duration::from_millis(20);
+    std::thread::sleep(files_are_gone);
 }

@@ -9,20 +9,20 @@
 //! - a record counts as a whole or not at all;
 //! - what was found, or missing, after a start stays so.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use self::check::messages_of;
 use crate::model::{
     BlockBuilder, Body, Message, Page, Progress, QueueId, Sequence, SequenceRange, Ticket, Verdict,
 };
 use crate::store::files::Files;
 use crate::store::files::simulated::{Dice, Simulated};
-use crate::store::{
-    Opened, PageContent, PageOutJob, RecoveredContent, RecoveredQueue, Returned, Run, Settled,
-    Store, StoreError, StoreSettings,
-};
+use crate::store::{Opened, PageOutJob, Returned, Run, Settled, Store, StoreError, StoreSettings};
 
 pub(super) struct World {
     pub(super) dice: Dice,
@@ -84,13 +84,6 @@ struct Record {
     ticket: Ticket,
     places: Vec<(QueueId, u64)>,
     settles: Vec<(QueueId, u64)>,
-}
-
-/// What a reopened store has of a queue.
-struct Found {
-    messages: BTreeMap<u64, (String, Message)>,
-    pages: Vec<(Page, Vec<u64>)>,
-    damaged: Vec<Sequence>,
 }
 
 pub(super) fn settings() -> StoreSettings {
@@ -429,167 +422,6 @@ impl World {
         wait(store, self.last_ticket);
         store.progress().verdict(self.last_ticket)
     }
-
-    /// Compares a reopened store with what it owes. From here on what it has
-    /// counts, no more and no less.
-    pub(super) fn check(&mut self, opened: &Opened) {
-        let mut found: BTreeMap<QueueId, Found> = opened
-            .queues
-            .iter()
-            .filter(|queue| self.queues.contains_key(&queue.queue))
-            .map(|queue| (queue.queue, found(&opened.store, queue)))
-            .collect();
-        assert!(found.keys().eq(self.queues.keys()), "{:?}", found.keys());
-        for recovered in &opened.queues {
-            let id = recovered.queue;
-            let Some(found) = found.get(&id) else {
-                // Another world's.
-                continue;
-            };
-            assert!(found.damaged.is_empty(), "{id:?}: {:?}", found.damaged);
-            self.check_queue(id, recovered, found);
-            if !opened.report.clean {
-                assert_eq!(recovered.redelivered_below, recovered.next);
-            }
-        }
-        for record in &self.records {
-            self.check_record(record, &found);
-        }
-        if matches!(self.end, End::Clean) {
-            assert!(opened.report.clean, "{:?}", opened.report);
-        }
-        for recovered in &opened.queues {
-            let queue = self.queues.get_mut(&recovered.queue);
-            if let (Some(queue), Some(found)) = (queue, found.remove(&recovered.queue)) {
-                queue.adopt(recovered, found);
-            }
-        }
-        self.records.clear();
-        self.last_ticket = Ticket(0);
-        self.end = End::Abrupt(None);
-        self.was_full = false;
-    }
-
-    fn check_queue(&self, id: QueueId, recovered: &RecoveredQueue, found: &Found) {
-        let queue = &self.queues[&id];
-        let mut least_next = queue.opened_next;
-        for (place, (body, _)) in &found.messages {
-            let held = queue.held.get(place);
-            let held = held.unwrap_or_else(|| panic!("{id:?}: where is place {place} from?"));
-            assert_eq!(*body, held.body, "{id:?} place {place}");
-            assert!(held.came != Came::Transient, "{id:?} place {place}");
-            let settled = held.settled.iter().any(|one| self.is_settled(one));
-            assert!(!settled, "{id:?}: place {place} is settled and came back");
-            least_next = least_next.max(place + 1);
-        }
-        for (place, held) in &queue.held {
-            if self.is_stored(held) {
-                least_next = least_next.max(place + 1);
-                let there = found.messages.contains_key(place) || !held.settled.is_empty();
-                assert!(there, "{id:?}: place {place} is lost");
-            }
-            if held.settled.iter().any(|one| self.is_settled(one)) {
-                least_next = least_next.max(place + 1);
-            }
-            if found.messages.contains_key(place) {
-                let counted = recovered.deliveries.get(&Sequence(*place)).copied();
-                let sure = |(_, after): &&(u32, Ticket)| self.is_written_after(*after);
-                let least = held.returned.iter().filter(sure).map(|one| one.0).max();
-                let most = held.returned.iter().map(|one| one.0).max();
-                let counted = counted.unwrap_or(0);
-                assert!(counted >= least.unwrap_or(held.deliveries), "{place}");
-                assert!(counted <= most.unwrap_or(held.deliveries), "{place}");
-            }
-        }
-        let next = recovered.next.0;
-        assert!(next >= least_next, "{id:?}: next is {next} < {least_next}");
-    }
-
-    /// All or nothing.
-    fn check_record(&self, record: &Record, found: &BTreeMap<QueueId, Found>) {
-        let is_there = |(id, place): &(QueueId, u64)| -> Option<bool> {
-            Some(found.get(id)?.messages.contains_key(place))
-        };
-        let undisturbed = |(id, place): &&(QueueId, u64)| {
-            let held = self.queues.get(id).and_then(|queue| queue.held.get(place));
-            held.is_some_and(|held| held.settled.is_empty())
-        };
-        let there: BTreeSet<bool> = record
-            .places
-            .iter()
-            .filter(undisturbed)
-            .filter_map(is_there)
-            .collect();
-        assert!(
-            self.was_full || there.len() < 2,
-            "half a record: {:?}",
-            record.places
-        );
-        if let End::Abrupt(Some(progress)) = &self.end
-            && !progress.stopped
-            && progress.verdict(record.ticket) == Verdict::Failed
-        {
-            // Its settlements do not count, whatever pages have.
-            // It may have been written out all the same.
-            let logged = |(id, place): &(QueueId, u64)| {
-                let found = found.get(id);
-                found.is_some_and(|found| {
-                    let paged = found.pages.iter().any(|page| page.1.contains(place));
-                    found.messages.contains_key(place) && !paged
-                })
-            };
-            let any = record.places.iter().any(logged);
-            assert!(!any, "what was refused is there: {:?}", record.places);
-            return;
-        }
-        for (id, place) in &record.settles {
-            let Some(held) = self.queues.get(id).and_then(|queue| queue.held.get(place)) else {
-                continue;
-            };
-            let back = is_there(&(*id, *place));
-            if there.contains(&true) {
-                assert_ne!(back, Some(true), "settled in a record that counts");
-            } else if there.contains(&false) && held.settled.len() == 1 && self.is_stored(held) {
-                assert_eq!(back, Some(true), "settled in a record that does not count");
-            }
-        }
-    }
-
-    fn is_stored(&self, held: &Held) -> bool {
-        match held.came {
-            Came::Before => true,
-            Came::With(record) => self.is_durable(record),
-            Came::Transient => false,
-        }
-    }
-
-    fn is_durable(&self, record: usize) -> bool {
-        match &self.end {
-            End::Clean => true,
-            End::Abrupt(progress) => progress.as_ref().is_some_and(|progress| {
-                progress.verdict(self.records[record].ticket) == Verdict::Stored
-            }),
-        }
-    }
-
-    fn is_settled(&self, settlement: &Settlement) -> bool {
-        match settlement {
-            Settlement::After(ticket) => self.is_written_after(*ticket),
-            Settlement::With(record) => self.is_durable(*record),
-        }
-    }
-
-    /// Whether what was told after this ticket was given out is durable.
-    fn is_written_after(&self, ticket: Ticket) -> bool {
-        match &self.end {
-            End::Clean => true,
-            End::Abrupt(_) => {
-                let later = |record: &usize| self.records[*record].ticket > ticket;
-                let mut records = (0..self.records.len()).rev().take_while(later);
-                !self.was_full && records.any(|record| self.is_durable(record))
-            }
-        }
-    }
 }
 
 impl Queue {
@@ -637,29 +469,6 @@ impl Queue {
         }
         run
     }
-
-    fn adopt(&mut self, recovered: &RecoveredQueue, found: Found) {
-        self.held.clear();
-        self.next = recovered.next.0;
-        self.opened_next = self.next;
-        for (place, (body, message)) in found.messages {
-            let deliveries = recovered.deliveries.get(&Sequence(place)).copied();
-            let held = Held {
-                message,
-                body,
-                came: Came::Before,
-                settled: Vec::new(),
-                deliveries: deliveries.unwrap_or(0),
-                returned: Vec::new(),
-                paged: found
-                    .pages
-                    .iter()
-                    .any(|(_, places)| places.contains(&place)),
-            };
-            self.held.insert(place, held);
-        }
-        self.pages = found.pages;
-    }
 }
 
 pub(super) fn wait(store: &Store, ticket: Ticket) {
@@ -670,51 +479,4 @@ pub(super) fn wait(store: &Store, ticket: Ticket) {
         }
         std::thread::sleep(Duration::from_micros(20));
     }
-}
-
-/// All of a queue, each place once and in order.
-fn found(store: &Store, queue: &RecoveredQueue) -> Found {
-    let mut found = Found {
-        messages: BTreeMap::new(),
-        pages: Vec::new(),
-        damaged: Vec::new(),
-    };
-    let id = queue.queue;
-    let mut behind = 0;
-    for run in &queue.runs {
-        let messages: BTreeMap<u64, (String, Message)> = match &run.content {
-            RecoveredContent::Resident(messages) => messages
-                .iter()
-                .map(|(place, message)| (place.0, (body(message), message.clone())))
-                .collect(),
-            RecoveredContent::Paged(page) => {
-                let content = store.read_page(*page);
-                found.damaged.extend_from_slice(&content.damaged);
-                let messages = messages_of(run.first.0, &content);
-                found
-                    .pages
-                    .push((*page, messages.keys().copied().collect()));
-                messages
-            }
-        };
-        if found.damaged.is_empty() {
-            assert_eq!(messages.len() as u64, run.count, "{id:?} {:?}", run.first);
-        }
-        for (place, message) in messages {
-            assert!(place >= behind && place >= run.first.0, "{id:?} {place}");
-            behind = place + 1;
-            found.messages.insert(place, message);
-        }
-    }
-    found
-}
-
-fn messages_of(first: u64, content: &PageContent) -> BTreeMap<u64, (String, Message)> {
-    let places: Vec<u64> = match &content.places {
-        Some(places) => places.iter().map(|place| place.0).collect(),
-        None => (first..first + content.messages.len() as u64).collect(),
-    };
-    let messages = content.messages.iter();
-    let messages = messages.map(|message| (body(message), message.clone()));
-    places.into_iter().zip(messages).collect()
 }
