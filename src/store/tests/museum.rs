@@ -278,14 +278,20 @@ fn museum_06_a_segment_that_lost_a_whole_page_is_told() {
 }
 
 fn page_out(store: &Store, count: u64) {
-    let bodies = (0..count).map(|place| format!("{} {place}", QUEUE.0));
+    let messages: Vec<_> = (0..count)
+        .map(|place| {
+            (
+                Sequence(place),
+                message(&format!("{} {place}", QUEUE.0), true),
+            )
+        })
+        .collect();
     let (done, written) = std::sync::mpsc::channel();
     store.page_out(PageOutJob {
         queue: QUEUE,
         durable: true,
         first: Sequence(0),
-        messages: bodies.map(|body| message(&body, true)).collect(),
-        places: None,
+        messages: Box::new(messages),
         done: Box::new(move |page| done.send(page).expect("it is waited for")),
     });
     assert!(written.recv().expect("the pager is alive").is_some());
