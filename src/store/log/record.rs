@@ -214,4 +214,51 @@ mod tests {
         flipped[17] ^= 1;
         assert_eq!(read_file_header(&flipped), FileHeader::Damaged);
     }
+
+    /// The example of `docs/storage.md` is what is really written.
+    #[test]
+    fn the_documented_record_is_what_is_written() {
+        use crate::model::{BlockBuilder, Body, Message, QueueId, Sequence};
+        use crate::store::log::{Run, put_messages};
+
+        let mut block = BlockBuilder::default();
+        let content_header = [0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x10, 0, 2];
+        block.push(b"\0\x05tasks", &content_header, Body::Slice(b"hi"), true);
+        let message = Message::new(std::sync::Arc::new(block.finish()), 0);
+        let run = Run {
+            queue: QueueId(7),
+            first: Sequence(3),
+            message: 0,
+            count: 1,
+        };
+        let mut payload = Vec::new();
+        put_messages(&mut payload, &[], &[run], [message].iter());
+        let header = Header {
+            kind: RecordKind::Messages,
+            flags: 0,
+            payload_bytes: payload.len() as u32,
+            payload_crc: crc32c::crc32c(&payload),
+            file: 1,
+            index: 2,
+            synced: 1,
+        };
+        let mut record = header.encode().to_vec();
+        record.extend_from_slice(&payload);
+        octets::pad(&mut record);
+        let written: Vec<String> = record
+            .chunks(16)
+            .map(|line| {
+                let octets: Vec<String> = line.iter().map(|one| format!("{one:02x}")).collect();
+                octets.join(" ")
+            })
+            .collect();
+        let document = include_str!("../../../docs/storage.md");
+        let example = document.split("```hex\n").nth(1).expect("an example");
+        let documented: Vec<&str> = example
+            .lines()
+            .take_while(|line| *line != "```")
+            .map(|line| line.split("  ").next().unwrap_or_default())
+            .collect();
+        assert_eq!(documented, written, "{}", written.join("\n"));
+    }
 }
