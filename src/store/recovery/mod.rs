@@ -6,8 +6,10 @@
 //! checkpoint calls durable are read and verified: the log still has what they
 //! hold.
 
+mod gathering;
+mod segments;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::sync::Arc;
 
 use foldhash::HashMap;
@@ -15,17 +17,15 @@ use foldhash::HashMap;
 use crate::model::{Message, Page, QueueId, Sequence, SequenceRange};
 
 use super::error::StoreError;
-use super::files::{Files, StoreFile, read_all};
+use super::files::{Files, read_all};
 use super::ledger::Ledger;
 use super::log::{
     self, Damage, FLAG_CLEAN, FORMAT_VERSION, FileHeader, Header, OldFile, QueueState, RecordKind,
     read_file_header,
 };
-use super::ranges::RangeSet;
-use super::segment::{
-    MessageBuilder, PAGE_HEADER_BYTES, PageHeader, Registry, SEGMENT_HEADER_BYTES, SEGMENT_VERSION,
-    each_message, read_segment_header, segment_number,
-};
+use super::segment::{MessageBuilder, Registry};
+
+use gathering::Gathering;
 
 /// What a queue had when the store was last closed or killed.
 #[derive(Debug)]
@@ -88,36 +88,6 @@ pub(super) struct Recovery {
     pub(super) next_segment: u64,
     pub(super) queues: Vec<RecoveredQueue>,
     pub(super) report: Report,
-}
-
-/// One queue while it is put together.
-#[derive(Debug, Default)]
-struct Gathering {
-    next: Sequence,
-    redelivered_below: Sequence,
-    settled: RangeSet,
-    returned: BTreeMap<Sequence, u32>,
-    pages: Vec<FoundPage>,
-    paged: RangeSet,
-    resident: Vec<(Sequence, Message)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct FoundPage {
-    header: PageHeader,
-    page: Page,
-    state: PageState,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum PageState {
-    /// A checkpoint calls it durable.
-    Durable,
-    /// It is whole as it was read, which may have been from the system's cache:
-    /// the log must keep what it has of it.
-    Whole,
-    /// The log has its messages, unless the disk has damaged it.
-    Torn,
 }
 
 struct Recovering<'a> {
@@ -315,137 +285,6 @@ impl Recovering<'_> {
         }
     }
 
-    /// Finds a segment's pages; removes what belongs to no queue.
-    fn read_segment(&mut self, name: &str) -> Result<(), StoreError> {
-        let Some(found) = segment_number(name) else {
-            return Ok(());
-        };
-        self.next_segment = self.next_segment.max(found.file + 1);
-        if found.scratch || !self.queues.contains_key(&found.queue) {
-            return self.files.remove(name).map_err(StoreError::io(name));
-        }
-        let handle = self.files.open(name).map_err(StoreError::io(name))?;
-        let pages =
-            self.walk(name, &*handle, found.queue, found.file)
-                .map_err(|error| match error {
-                    Walk::Io(error) => StoreError::io(name)(error),
-                    Walk::Newer(version) => StoreError::newer(name, version, SEGMENT_VERSION),
-                })?;
-        self.registry.add(found.queue, found.file, false, None);
-        if let Some(queue) = self.queues.get_mut(&found.queue) {
-            for found in pages {
-                queue.next = queue.next.max(found.header.places().end);
-                queue.pages.push(found);
-            }
-        }
-        Ok(())
-    }
-
-    fn walk(
-        &mut self,
-        name: &str,
-        handle: &dyn StoreFile,
-        queue: QueueId,
-        file: u64,
-    ) -> Result<Vec<FoundPage>, Walk> {
-        let length = handle.len()?;
-        let durable = self.durable.get(&file).copied().unwrap_or(0);
-        let mut header = [0; SEGMENT_HEADER_BYTES];
-        handle.read_at(&mut header, 0)?;
-        if let Some((version, ..)) = read_segment_header(&header)
-            && version > SEGMENT_VERSION
-        {
-            return Err(Walk::Newer(version));
-        }
-        let mut pages = Vec::new();
-        let mut at = SEGMENT_HEADER_BYTES as u64;
-        while at < length {
-            let mut octets = [0; PAGE_HEADER_BYTES];
-            let count = handle.read_at(&mut octets, at)?;
-            let found = octets
-                .get(..count)
-                .and_then(PageHeader::decode)
-                .filter(|header| header.queue == queue && header.file == file)
-                .filter(|header| at + header.page_bytes() as u64 <= length);
-            let Some(header) = found else {
-                match self.resume_walk(name, handle, at, length, durable, (queue, file))? {
-                    Some(next) => at = next,
-                    None => break,
-                }
-                continue;
-            };
-            let page = Page {
-                file,
-                offset: at,
-                bytes: header.page_bytes() as u32,
-            };
-            let end = at + u64::from(page.bytes);
-            let state = if end <= durable {
-                PageState::Durable
-            } else if is_whole(handle, &header, page)? {
-                PageState::Whole
-            } else {
-                self.cut(name, at, end);
-                PageState::Torn
-            };
-            pages.push(FoundPage {
-                header,
-                page,
-                state,
-            });
-            at = end;
-        }
-        if pages.iter().any(|found| found.state == PageState::Whole) {
-            // The log may never have got what they hold.
-            handle.sync()?;
-        }
-        if length < durable {
-            let lost = Damage {
-                from: length,
-                to: durable,
-                kind: log::DamageKind::Lost,
-            };
-            self.keep_aside(name, lost, &[]);
-        }
-        Ok(pages)
-    }
-
-    /// Where the next page begins behind a place that holds none.
-    fn resume_walk(
-        &mut self,
-        name: &str,
-        handle: &dyn StoreFile,
-        from: u64,
-        length: u64,
-        durable: u64,
-        (queue, file): (QueueId, u64),
-    ) -> Result<Option<u64>, Walk> {
-        let mut rest = vec![0; usize::try_from(length - from).unwrap_or(usize::MAX)];
-        let count = handle.read_at(&mut rest, from)?;
-        rest.truncate(count);
-        let aligned = (super::octets::ALIGNMENT..rest.len()).step_by(super::octets::ALIGNMENT);
-        let next = aligned
-            .into_iter()
-            .find(|at| {
-                let header = rest.get(*at..).and_then(PageHeader::decode);
-                header.is_some_and(|header| header.queue == queue && header.file == file)
-            })
-            .map(|at| from + at as u64);
-        let to = next.unwrap_or(length);
-        if from >= durable {
-            self.cut(name, from, to);
-            return Ok(next);
-        }
-        let lost = Damage {
-            from,
-            to,
-            kind: log::DamageKind::Lost,
-        };
-        let octets = rest.get(..(to - from) as usize).unwrap_or_default();
-        self.keep_aside(name, lost, octets);
-        Ok(next)
-    }
-
     fn cut(&mut self, name: &str, from: u64, to: u64) {
         let kind = log::DamageKind::Torn;
         tracing::info!(
@@ -487,35 +326,6 @@ impl Recovering<'_> {
             "a damaged place: what was there is lost"
         );
         self.report.damages.push((name.to_owned(), damage));
-    }
-
-    /// Messages of segments that were not to survive count as settled.
-    fn find_transient(&mut self) -> Result<(), StoreError> {
-        for queue in self.queues.values_mut() {
-            queue
-                .pages
-                .sort_by_key(|found| (found.header.first, found.page.file));
-            for found in &queue.pages {
-                let places = found.header.places();
-                if found.state != PageState::Torn {
-                    queue.paged.insert(places);
-                }
-                if found.header.persistent == found.header.messages
-                    || queue.settled.contains_all(places)
-                {
-                    continue;
-                }
-                let handle = self.registry.open(found.page.file);
-                let octets = handle.and_then(|handle| read_page_octets(&*handle, found.page));
-                let octets = octets.map_err(StoreError::io("a segment"))?;
-                each_message(&found.header, payload(&octets), |place, stored| {
-                    if !stored.persistent {
-                        queue.settled.insert(SequenceRange::new(place, 1));
-                    }
-                });
-            }
-        }
-        Ok(())
     }
 
     /// Second pass over a log file: messages that are only there.
@@ -618,203 +428,5 @@ fn take_messages(messages: &log::Messages<'_>, queues: &mut HashMap<QueueId, Gat
                 queue.resident.push((place, message.clone()));
             }
         }
-    }
-}
-
-impl Gathering {
-    fn needs(&self, place: Sequence) -> bool {
-        !self.settled.contains(place) && !self.paged.contains(place)
-    }
-
-    fn needs_any(&self, places: SequenceRange) -> bool {
-        self.settled
-            .gaps(places)
-            .any(|gap| !self.paged.contains_all(gap))
-    }
-
-    fn finish(
-        mut self,
-        id: QueueId,
-        clean: bool,
-        registry: &Registry,
-        ledger: &mut Ledger,
-    ) -> Result<RecoveredQueue, StoreError> {
-        let mut live = RangeSet::default();
-        let (mut paged, mut behind) = (Vec::new(), Sequence(0));
-        let mut leftovers = Vec::new();
-        for found in std::mem::take(&mut self.pages) {
-            let places = found.header.places();
-            let count = self.settled.missing(places);
-            if count == 0 {
-                continue;
-            }
-            if found.state == PageState::Torn || places.first < behind {
-                leftovers.push(found);
-                continue;
-            }
-            for gap in self.settled.gaps(places) {
-                live.insert(gap);
-            }
-            behind = places.end;
-            paged.push((found, count));
-        }
-        for (place, _) in &self.resident {
-            live.insert(SequenceRange::new(*place, 1));
-        }
-        // Pages of the same places as others have, and torn ones: what is
-        // nowhere else is taken from them, and then they are needed as others.
-        let mut needed: Vec<FoundPage> = paged.iter().map(|(found, _)| *found).collect();
-        for found in leftovers {
-            if self.take_page(&found, registry, &mut live)? {
-                needed.push(found);
-            }
-        }
-        // A message that was carried may be there twice.
-        self.resident.sort_by_key(|(place, _)| *place);
-        self.resident.dedup_by_key(|(place, _)| *place);
-        // What is neither here nor there is settled, or never came to be.
-        let mut settled = RangeSet::default();
-        for gap in live.gaps(SequenceRange {
-            first: Sequence(0),
-            end: self.next,
-        }) {
-            settled.insert(gap);
-        }
-        let redelivered_below = if clean {
-            self.redelivered_below
-        } else {
-            self.next
-        };
-        self.returned.retain(|place, _| live.contains(*place));
-        ledger.restore(&QueueState {
-            queue: id,
-            next: self.next,
-            redelivered_below,
-            settled: settled.iter().collect(),
-            returned: self
-                .returned
-                .iter()
-                .map(|(place, count)| (*place, *count))
-                .collect(),
-            segments: Vec::new(),
-        });
-        for found in &needed {
-            let (file, places) = (found.page.file, found.header.places());
-            ledger.page_written(id, file, places);
-            if found.state == PageState::Durable {
-                let durable = found.page.offset + u64::from(found.page.bytes);
-                ledger.pages_synced(id, file, durable, &[places]);
-            }
-        }
-        for file in registry.of_queue(id) {
-            if !needed.iter().any(|found| found.page.file == file) {
-                registry.remove(file).map_err(StoreError::io("a segment"))?;
-            }
-        }
-        // Also for pages that are written later: a run out of a restored queue
-        // has the same gaps.
-        registry.set_gone(id, settled);
-        Ok(RecoveredQueue {
-            queue: id,
-            next: self.next,
-            redelivered_below,
-            deliveries: self.returned,
-            runs: runs(paged, self.resident),
-        })
-    }
-
-    /// Takes the messages of a page that are nowhere else; whether there were
-    /// any.
-    fn take_page(
-        &mut self,
-        found: &FoundPage,
-        registry: &Registry,
-        live: &mut RangeSet,
-    ) -> Result<bool, StoreError> {
-        let octets = registry
-            .open(found.page.file)
-            .and_then(|handle| read_page_octets(&*handle, found.page))
-            .map_err(StoreError::io("a segment"))?;
-        let mut places = Vec::new();
-        let mut builder = MessageBuilder::default();
-        each_message(&found.header, payload(&octets), |place, stored| {
-            if stored.persistent && !self.settled.contains(place) && !live.contains(place) {
-                places.push(place);
-                builder.push(&stored);
-            }
-        });
-        for place in &places {
-            live.insert(SequenceRange::new(*place, 1));
-        }
-        let any = !places.is_empty();
-        self.resident
-            .extend(places.into_iter().zip(builder.finish()));
-        Ok(any)
-    }
-}
-
-/// Pages and single messages in the order of their places.
-fn runs(paged: Vec<(FoundPage, u64)>, resident: Vec<(Sequence, Message)>) -> Vec<RecoveredRun> {
-    let mut runs = Vec::new();
-    let mut resident = resident.into_iter().peekable();
-    let mut take_until = |end: Option<Sequence>, runs: &mut Vec<RecoveredRun>| {
-        let mut messages = Vec::new();
-        while let Some((place, _)) = resident.peek()
-            && end.is_none_or(|end| *place < end)
-        {
-            messages.extend(resident.next());
-        }
-        if let Some((first, _)) = messages.first() {
-            runs.push(RecoveredRun {
-                first: *first,
-                count: messages.len() as u64,
-                stored_bytes: messages
-                    .iter()
-                    .map(|(_, message)| message.stored_bytes() as u64)
-                    .sum(),
-                content: RecoveredContent::Resident(messages),
-            });
-        }
-    };
-    for (found, count) in paged {
-        take_until(Some(found.header.first), &mut runs);
-        let share = found.header.stored_bytes / u64::from(found.header.messages.max(1));
-        runs.push(RecoveredRun {
-            first: found.header.first,
-            count,
-            stored_bytes: share * count,
-            content: RecoveredContent::Paged(found.page),
-        });
-    }
-    take_until(None, &mut runs);
-    runs
-}
-
-fn is_whole(handle: &dyn StoreFile, header: &PageHeader, page: Page) -> io::Result<bool> {
-    let octets = read_page_octets(handle, page)?;
-    let mut count = 0;
-    each_message(header, payload(&octets), |_, _| count += 1);
-    Ok(count == header.messages)
-}
-
-fn read_page_octets(handle: &dyn StoreFile, page: Page) -> io::Result<Vec<u8>> {
-    let mut octets = vec![0; page.bytes as usize];
-    let count = handle.read_at(&mut octets, page.offset)?;
-    octets.truncate(count);
-    Ok(octets)
-}
-
-fn payload(page: &[u8]) -> &[u8] {
-    page.get(PAGE_HEADER_BYTES..).unwrap_or_default()
-}
-
-enum Walk {
-    Io(io::Error),
-    Newer(u16),
-}
-
-impl From<io::Error> for Walk {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
     }
 }
