@@ -21,7 +21,8 @@ pub(super) struct Shared {
     work: Condvar,
     /// All up to here is decided.
     decided: AtomicU64,
-    /// Held for a moment after that has moved, for those who wait for it.
+    /// Held while that moves and while the store fails: nothing is decided after
+    /// a failure.
     deciding: Mutex<()>,
     has_decided: Condvar,
     failed: Mutex<Arc<[TicketRange]>>,
@@ -212,17 +213,24 @@ impl Shared {
 
     /// How far the log is.
     pub(super) fn progress(&self) -> Progress {
+        // Nothing is decided after a failure, so that is looked at first: what
+        // was refused because of it must not be called durable by a later look.
+        let stopped = self.failure.get().is_some();
         // The failed ones are shown before the position, so they are read after.
         let durable = Ticket(self.decided.load(Ordering::Acquire));
         Progress {
             durable,
             failed: Arc::clone(&self.failed.lock()),
-            stopped: self.failure.get().is_some(),
+            stopped,
         }
     }
 
     /// All up to here is decided; `failed` of it could not be written.
     pub(super) fn decide(&self, up_to: Ticket, failed: &[Ticket]) {
+        let deciding = self.deciding.lock();
+        if self.failure.get().is_some() {
+            return;
+        }
         if !failed.is_empty() {
             let mut all = self.failed.lock();
             let mut ranges = all.to_vec();
@@ -238,7 +246,8 @@ impl Shared {
             *all = ranges.into();
         }
         self.decided.store(up_to.0, Ordering::Release);
-        self.tell_waiters();
+        drop(deciding);
+        self.has_decided.notify_all();
         (self.observer)();
     }
 
@@ -259,17 +268,15 @@ impl Shared {
         true
     }
 
-    fn tell_waiters(&self) {
-        drop(self.deciding.lock());
-        self.has_decided.notify_all();
-    }
-
     /// The store is dead from here on.
     pub(super) fn fail(&self, cause: &str) {
-        if self.failure.set(cause.to_owned()).is_ok() {
+        let deciding = self.deciding.lock();
+        let is_first = self.failure.set(cause.to_owned()).is_ok();
+        drop(deciding);
+        if is_first {
             tracing::error!(cause, "the store has failed: nothing is confirmed any more");
         }
-        self.tell_waiters();
+        self.has_decided.notify_all();
         (self.observer)();
     }
 
