@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::process::Output;
 use std::sync::{Arc, mpsc};
@@ -12,14 +13,22 @@ use leveret::model::{
 };
 use leveret::store::metadata::{self, Change, Metadata};
 use leveret::store::{
-    Disk, Opened, PageOutJob, Run, Settled, Store, StoreSettings, definitions_file,
+    Disk, Opened, PageOutJob, RecoveredContent, Returned, Run, Settled, Store, StoreSettings,
+    definitions_file,
 };
 
 const QUEUE: QueueId = QueueId(7);
+const RETURNED: Sequence = Sequence(15);
 
-/// Twenty messages, of which the first three are settled, the next eight in a
-/// page and the others in the log.
+/// Twenty messages in a record each, of which the first three are settled, the
+/// next eight in a page and in the log, and the others in the log; one of these
+/// came back twice.
 fn fill(directory: &Path) {
+    fill_and(directory, || ());
+}
+
+/// The same, and something else just before all is closed.
+fn fill_and(directory: &Path, before_close: impl FnOnce()) {
     let files = Arc::new(Disk::open(directory).expect("a directory"));
     let backend = definitions_file(&*files).expect("a new file");
     let (metadata, _) = Metadata::open(backend).expect("it is new");
@@ -32,40 +41,105 @@ fn fill(directory: &Path) {
         Change::PutQueue("/".into(), "tasks".into(), QUEUE, settings),
     ]);
     assert_eq!(metadata.wait(ticket), metadata::Verdict::Durable);
-    drop(metadata);
     let store = open(files).store;
     store.register(QUEUE);
-    let messages: Vec<Message> = (0..20).map(message).collect();
+    (0..19).for_each(|place| append(&store, place));
+    let range = SequenceRange::new(Sequence(0), 3);
+    let queue = QUEUE;
+    let returned = Returned {
+        queue,
+        place: RETURNED,
+        deliveries: 2,
+    };
+    store.settle(&[Settled { queue, range }], &[returned]);
+    // Settlements are written with the next record at the latest.
+    append(&store, 19);
+    write_page(&store, 3..11);
+    before_close();
+    store.close();
+    metadata.close();
+}
+
+fn append(store: &Store, place: u64) {
     let run = Run {
         queue: QUEUE,
-        first: Sequence(0),
+        first: Sequence(place),
         message: 0,
-        count: 20,
+        count: 1,
     };
-    let ticket = store.append(&[], &[run], &messages);
+    let ticket = store.append(&[], &[run], &[message(place)]);
     while store.progress().verdict(ticket) == Verdict::Pending {
         std::thread::yield_now();
     }
-    let range = SequenceRange::new(Sequence(0), 3);
-    let queue = QUEUE;
-    store.settle(&[Settled { queue, range }], &[]);
+}
+
+fn write_page(store: &Store, places: Range<u64>) {
     let (done, written) = mpsc::channel();
-    let paged: Vec<_> = (3..11)
+    let first = Sequence(places.start);
+    let paged: Vec<_> = places
         .map(|place| (Sequence(place), message(place)))
         .collect();
     store.page_out(PageOutJob {
         queue: QUEUE,
         durable: true,
-        first: Sequence(3),
+        first,
         messages: Box::new(paged),
         done: Box::new(move |page| done.send(page).expect("it is waited for")),
     });
     assert!(written.recv().expect("the pager is alive").is_some());
+}
+
+/// The same messages, of which all but the last are in pages and in no log file
+/// any more.
+fn fill_pages(directory: &Path) {
+    fill(directory);
+    let files = Arc::new(Disk::open(directory).expect("a directory"));
+    let store = open(files).store;
+    write_page(&store, 11..20);
     store.close();
+    drop(store);
+    let files = Arc::new(Disk::open(directory).expect("a directory"));
+    // The first file of the log goes at the start, once a page has all of it.
+    open(files).store.close();
+    let names = contents(directory).into_keys();
+    let logs: Vec<String> = names.filter(|name| name.starts_with("log-")).collect();
+    assert!(
+        !logs.contains(&"log-0000000000000001.log".to_owned()),
+        "{logs:?}"
+    );
+}
+
+/// The places that are there, with the bodies checked.
+fn places(opened: &Opened) -> Vec<u64> {
+    let mut places = Vec::new();
+    for run in opened.queues.iter().flat_map(|queue| &queue.runs) {
+        let messages: Vec<(Sequence, Message)> = match &run.content {
+            RecoveredContent::Resident(messages) => messages.clone(),
+            RecoveredContent::Paged(page) => {
+                let content = opened.store.read_page(*page);
+                let consecutive = || (run.first.0..).map(Sequence).take(content.messages.len());
+                let places = content.places.unwrap_or_else(|| consecutive().collect());
+                places.into_iter().zip(content.messages).collect()
+            }
+        };
+        for (place, found) in messages {
+            let Body::Slice(body) = found.body() else {
+                panic!("it is small")
+            };
+            assert_eq!(body, format!("this is message {}.", place.0).as_bytes());
+            assert_eq!(found.routing_key(), "tasks");
+            places.push(place.0);
+        }
+    }
+    places
 }
 
 fn open(files: Arc<Disk>) -> Opened {
-    let settings = StoreSettings::default();
+    // Small files, so that they are quickly read.
+    let settings = StoreSettings {
+        log_bytes: 4 * 1024 * 1024,
+        ..StoreSettings::default()
+    };
     Store::open(files, &settings, &[QUEUE], Box::new(|| {})).expect("it opens")
 }
 
@@ -103,8 +177,8 @@ fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Flips one bit of that text, wherever a file has it, and says in which.
-fn damage(directory: &Path, found: &str, in_file: &str) -> String {
+/// Flips one bit of that text in a file of such a name; which, and where.
+fn damage(directory: &Path, found: &str, in_file: &str) -> (String, u64) {
     for (name, mut octets) in contents(directory) {
         let at = octets
             .windows(found.len())
@@ -112,10 +186,16 @@ fn damage(directory: &Path, found: &str, in_file: &str) -> String {
         if let Some(at) = at.filter(|_| name.starts_with(in_file)) {
             octets[at] ^= 1;
             fs::write(directory.join(&name), octets).expect("it is writable");
-            return name;
+            return (name, at as u64);
         }
     }
     panic!("{found} is not there")
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", text(output));
+    })
 }
 
 #[test]
@@ -127,23 +207,34 @@ fn what_is_there_is_listed_and_nothing_is_changed() {
     let listed = inspect(&[path]);
     assert!(listed.status.success(), "{}", text(&listed));
     let listed = text(&listed);
-    assert!(listed.contains("\"tasks\" in vhost \"/\""), "{listed}");
-    assert!(listed.contains("metadata.redb"), "{listed}");
-    assert!(listed.contains("the broker ended as it should"), "{listed}");
-    let json = text(&inspect(&[path, "--json", "--verify"]));
-    let read: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    for line in [
+        "20 with 20 messages, 1 with settlements, 2 checkpoints",
+        "queue 7: 8 messages in 1 page, places 3 to 10",
+        "definitions: 1 vhost, no exchanges, 1 queue, no bindings",
+        "\"tasks\" in vhost \"/\"",
+        "the broker ended as it should; no damage in what was read",
+    ] {
+        assert!(listed.contains(line), "{line} is not in {listed}");
+    }
+    let read = json(&inspect(&[path, "--json", "--verify"]));
     let queue = &read["queues"][0];
-    let expected = [
+    for (field, value) in [
         ("messages", 17),
         ("in_log", 9),
         ("in_segments", 8),
         ("oldest", 3),
         ("next", 20),
-    ];
-    for (field, value) in expected {
-        assert_eq!(queue[field], value, "{field}: {json}");
+        ("settled", 3),
+        ("settled_ranges", 1),
+        ("returned", 1),
+        ("redelivered_below", 0),
+        ("unaccounted", 0),
+    ] {
+        assert_eq!(queue[field], value, "{field}: {read}");
     }
-    assert_eq!(read["damages"].as_array().map(Vec::len), Some(0), "{json}");
+    for nothing in ["damages", "warnings"] {
+        assert_eq!(read[nothing].as_array().map(Vec::len), Some(0), "{read}");
+    }
     let verified = inspect(&[path, "--verify"]);
     assert!(verified.status.success());
     assert!(text(&verified).contains("every message is whole"));
@@ -155,60 +246,185 @@ fn what_is_there_is_listed_and_nothing_is_changed() {
 
 #[test]
 fn damage_is_named_and_the_rest_can_be_saved() {
-    for (shows, in_file, whole) in [("in a page", "queue-", 16), ("in the log", "log-", 8)] {
+    type Fill = fn(&Path);
+    let all = 3..20;
+    for (shows, fill, number, in_file, lost, unaccounted) in [
+        (
+            "only in a page",
+            fill_pages as Fill,
+            5,
+            "queue-",
+            true,
+            false,
+        ),
+        ("first in a page", fill_pages, 3, "queue-", true, false),
+        ("last in a page", fill_pages, 19, "queue-", true, false),
+        (
+            "in a page and the log has it",
+            fill,
+            5,
+            "queue-",
+            false,
+            false,
+        ),
+        (
+            "in the log and a page has it",
+            fill,
+            5,
+            "log-",
+            false,
+            false,
+        ),
+        ("only in the log", fill, 17, "log-", false, true),
+    ] {
         let directory = tempfile::tempdir().expect("a directory");
         fill(directory.path());
         let path = directory.path().to_str().expect("UTF-8");
-        let name = damage(directory.path(), "this is message 5.", in_file);
+        let body = format!("this is message {number}.");
+        let (name, at) = damage(directory.path(), &body, in_file);
         let verified = inspect(&[path, "--verify"]);
         assert_eq!(verified.status.code(), Some(1), "{shows}");
         assert!(text(&verified).contains(&name), "{}", text(&verified));
+        let read = json(&inspect(&[path, "--verify", "--json"]));
+        assert_eq!(read["damages"].as_array().map(Vec::len), Some(1), "{read}");
+        let damage = &read["damages"][0];
+        let offset = damage["offset"].as_u64().expect("a number");
+        let bytes = damage["bytes"].as_u64().expect("a number");
+        assert_eq!(damage["file"], name.as_str(), "{shows}");
+        assert!((offset..offset + bytes).contains(&at), "{shows}: {damage}");
+        assert!(bytes < 200, "{shows}: {damage}");
 
         let before = contents(directory.path());
         let target = tempfile::tempdir().expect("a directory");
         let saved_to = target.path().join("saved");
-        let saved = inspect(&[path, "--repair", saved_to.to_str().expect("UTF-8")]);
+        let to = saved_to.to_str().expect("UTF-8");
+        let saved = inspect(&[path, "--repair", to, "--json"]);
         assert!(saved.status.success(), "{}", text(&saved));
-        let said = format!("{whole} messages saved");
-        assert!(text(&saved).contains(&said), "{shows}: {}", text(&saved));
+        let told = json(&saved);
+        let gone = lost || unaccounted;
+        assert_eq!(told["saved"], if gone { 16 } else { 17 }, "{shows}: {told}");
+        assert_eq!(told["lost"], u64::from(lost), "{shows}: {told}");
+        assert_eq!(
+            told["unaccounted"],
+            u64::from(unaccounted),
+            "{shows}: {told}"
+        );
+        let places_of = |places: &str| told["queues"][0][places][0]["first"].clone();
+        if lost {
+            assert_eq!(places_of("lost_places"), number, "{told}");
+        }
+        if unaccounted {
+            assert_eq!(places_of("unaccounted_places"), number, "{told}");
+        }
         assert!(contents(directory.path()) == before, "{shows}");
-        let files = Arc::new(Disk::open(&saved_to).expect("a directory"));
-        let opened = open(files);
-        assert_eq!(opened.report.messages, whole, "{shows}");
-        assert_eq!(opened.queues[0].next, Sequence(20), "{shows}");
-        drop(opened);
-        let again = inspect(&[path, "--repair", saved_to.to_str().expect("UTF-8")]);
+        let again = inspect(&[path, "--repair", to]);
+        assert!(!again.status.success());
         assert!(text(&again).contains("is not empty"), "{}", text(&again));
+
+        let opened = open(Arc::new(Disk::open(&saved_to).expect("a directory")));
+        let whole = all.clone().filter(|place| !gone || *place != number);
+        assert_eq!(places(&opened), whole.collect::<Vec<u64>>(), "{shows}");
+        let queue = &opened.queues[0];
+        assert_eq!(queue.next, Sequence(20), "{shows}");
+        assert_eq!(queue.deliveries, [(RETURNED, 2)].into(), "{shows}");
+    }
+}
+
+#[test]
+fn a_clean_directory_is_saved_as_it_is_and_a_killed_one_with_its_flags() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let killed = tempfile::tempdir().expect("a directory");
+    fill_and(directory.path(), || {
+        for (name, octets) in contents(directory.path()) {
+            fs::write(killed.path().join(name), octets).expect("it is writable");
+        }
+    });
+    for (shows, directory, flagged_below) in [("clean", &directory, 0), ("killed", &killed, 20)] {
+        let path = directory.path().to_str().expect("UTF-8");
+        let read = json(&inspect(&[path, "--json"]));
+        assert_eq!(read["clean"], flagged_below == 0, "{shows}: {read}");
+        assert_eq!(
+            read["queues"][0]["redelivered_below"], flagged_below,
+            "{shows}"
+        );
+        let warned = read["warnings"].to_string().contains("were not closed");
+        assert_eq!(warned, flagged_below > 0, "{shows}: {read}");
+        let target = tempfile::tempdir().expect("a directory");
+        let to = target.path().to_str().expect("UTF-8");
+        let saved = inspect(&[path, "--repair", to]);
+        assert!(
+            text(&saved).contains("17 messages saved"),
+            "{}",
+            text(&saved)
+        );
+        let read = json(&inspect(&[to, "--verify", "--json"]));
+        assert_eq!(read["clean"], true, "{shows}: {read}");
+        let queue = &read["queues"][0];
+        assert_eq!(queue["name"], "tasks", "{shows}");
+        assert_eq!(queue["redelivered_below"], flagged_below, "{shows}");
+        let opened = open(Arc::new(Disk::open(target.path()).expect("a directory")));
+        assert_eq!(places(&opened), (3..20).collect::<Vec<u64>>(), "{shows}");
+        assert_eq!(
+            opened.queues[0].deliveries,
+            [(RETURNED, 2)].into(),
+            "{shows}"
+        );
     }
 }
 
 #[test]
 fn without_definitions_messages_are_saved_under_other_names() {
-    let directory = tempfile::tempdir().expect("a directory");
-    fill(directory.path());
-    let path = directory.path().to_str().expect("UTF-8");
-    fs::write(directory.path().join("metadata.redb"), "nothing").expect("it is writable");
-    let listed = inspect(&[path, "--verify"]);
-    assert_eq!(listed.status.code(), Some(1));
-    assert!(text(&listed).contains("definitions cannot be read"));
-    let target = tempfile::tempdir().expect("a directory");
-    let saved_to = target.path().join("saved");
-    let saved_to = saved_to.to_str().expect("UTF-8");
-    let saved = inspect(&[path, "--repair", saved_to]);
-    assert!(
-        text(&saved).contains("17 messages saved"),
-        "{}",
-        text(&saved)
-    );
-    let listed = text(&inspect(&[saved_to]));
-    assert!(
-        listed.contains("\"recovered-7\" in vhost \"/\""),
-        "{listed}"
-    );
+    for (shows, content) in [
+        ("damaged", Some("nothing")),
+        ("empty", Some("")),
+        ("missing", None),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        fill(directory.path());
+        let path = directory.path().to_str().expect("UTF-8");
+        let file = directory.path().join("metadata.redb");
+        match content {
+            Some(content) => fs::write(file, content).expect("it is writable"),
+            None => fs::remove_file(file).expect("it is there"),
+        }
+        let listed = inspect(&[path, "--verify"]);
+        assert_eq!(listed.status.code(), Some(1), "{shows}");
+        let listed = text(&listed);
+        assert!(
+            listed.contains("definitions cannot be read"),
+            "{shows}: {listed}"
+        );
+        let target = tempfile::tempdir().expect("a directory");
+        let saved_to = target.path().join("saved");
+        let saved_to = saved_to.to_str().expect("UTF-8");
+        let saved = text(&inspect(&[path, "--repair", saved_to]));
+        assert!(saved.contains("17 messages saved"), "{shows}: {saved}");
+        let listed = text(&inspect(&[saved_to]));
+        let name = "\"recovered-7\" in vhost \"/\"";
+        assert!(listed.contains(name), "{shows}: {listed}");
+    }
 }
 
 #[test]
-fn a_directory_in_use_and_one_that_is_none_are_refused() {
+fn definitions_with_any_damage_are_told_and_do_not_stop_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fill(directory.path());
+    let file = directory.path().join("metadata.redb");
+    let whole = fs::read(&file).expect("it is there");
+    let used = whole.iter().rposition(|octet| *octet != 0).unwrap_or(0);
+    for at in (0..used).step_by(used / 40) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 4;
+        fs::write(&file, flipped).expect("it is writable");
+        let inspection = leveret::store::inspect(directory.path(), false);
+        let inspection = inspection.unwrap_or_else(|error| panic!("octet {at}: {error}"));
+        let messages: u64 = inspection.queues.iter().map(|one| one.messages).sum();
+        assert_eq!(messages, 17, "octet {at}: {inspection:?}");
+    }
+}
+
+#[test]
+fn a_directory_in_use_and_those_that_are_none_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().to_str().expect("UTF-8");
     let held = Disk::open(directory.path()).expect("a directory");
@@ -217,11 +433,53 @@ fn a_directory_in_use_and_one_that_is_none_are_refused() {
     let said = format!("process {}", std::process::id());
     assert!(text(&refused).contains(&said), "{}", text(&refused));
     drop(held);
-    let missing = inspect(&["nowhere-at-all"]);
-    assert!(!missing.status.success());
+    let foreign = tempfile::tempdir().expect("a directory");
+    fs::write(foreign.path().join("holiday.jpg"), "sea").expect("it is writable");
+    let foreign = foreign.path().to_str().expect("UTF-8");
+    for (path, said) in [
+        ("nowhere-at-all", "nowhere-at-all: No such file"),
+        (foreign, "is no data directory"),
+    ] {
+        let refused = inspect(&[path]);
+        assert!(!refused.status.success(), "{path}");
+        assert!(text(&refused).contains(said), "{}", text(&refused));
+    }
+}
+
+#[test]
+fn without_a_lock_file_it_goes_on_with_a_warning() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fill(directory.path());
+    fs::remove_file(directory.path().join("lock")).expect("it is there");
+    let path = directory.path().to_str().expect("UTF-8");
+    let listed = inspect(&[path]);
+    assert!(listed.status.success());
+    let listed = text(&listed);
     assert!(
-        text(&missing).contains("nowhere-at-all"),
-        "{}",
-        text(&missing)
+        listed.contains("warning: there is no lock file"),
+        "{listed}"
+    );
+    assert!(!directory.path().join("lock").exists());
+}
+
+#[test]
+fn nothing_is_saved_into_the_directory_itself() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fill(directory.path());
+    let path = directory.path().to_str().expect("UTF-8");
+    let before = contents(directory.path());
+    for target in ["saved", "not/yet/there", "there/../saved"] {
+        let inside = directory.path().join(target);
+        let refused = inspect(&[path, "--repair", inside.to_str().expect("UTF-8")]);
+        assert!(!refused.status.success(), "{target}");
+        let said = text(&refused);
+        assert!(
+            said.contains("nothing is to be changed"),
+            "{target}: {said}"
+        );
+    }
+    assert!(
+        contents(directory.path()) == before,
+        "something was changed"
     );
 }

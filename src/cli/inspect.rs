@@ -1,9 +1,11 @@
 //! `leveret inspect`: what is in the data directory of a stopped broker.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::store::{self, Inspection};
+use crate::store::{
+    self, DamageSummary, FileSummary, Inspection, PlaceRange, QueueSummary, Repaired,
+};
 
 /// Looks into a stopped broker's data directory and changes nothing in it.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,14 +37,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         if args.json {
             println!("{}", serde_json::to_string_pretty(&repaired)?);
         } else {
-            let (saved, lost) = (repaired.saved, repaired.lost);
-            println!(
-                "{saved} messages saved into {}, {lost} lost",
-                target.display()
-            );
-            if repaired.renamed {
-                println!("the definitions cannot be read: queues are called recovered-<id>");
-            }
+            print_repaired(&repaired, target);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -50,7 +45,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&inspection)?);
     } else {
-        print(&inspection, args.verify);
+        print(&inspection);
     }
     let damaged = !inspection.damages.is_empty() || inspection.definitions_error.is_some();
     Ok(if args.verify && damaged {
@@ -60,60 +55,185 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn print(inspection: &Inspection, verified: bool) {
-    println!("{:>14} {:>9} {:>10}  file", "bytes", "records", "messages");
+fn print(inspection: &Inspection) {
+    println!("{:>14}  {:<52} content", "bytes", "file");
     for file in &inspection.files {
-        let (records, messages) = if file.records > 0 {
-            (file.records.to_string(), file.messages.to_string())
-        } else {
-            (String::new(), String::new())
-        };
-        println!(
-            "{:>14} {records:>9} {messages:>10}  {}",
-            file.bytes, file.name
-        );
+        let line = format!("{:>14}  {:<52} {}", file.bytes, file.name, content(file));
+        println!("{}", line.trim_end());
     }
     println!();
-    println!(
-        "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12}  queue",
-        "id", "messages", "in log", "in segments", "oldest", "next"
-    );
-    for queue in &inspection.queues {
-        let oldest = queue.oldest.map(|place| place.to_string());
-        let name = match (&queue.vhost, &queue.name) {
-            (Some(vhost), Some(name)) => format!("{name:?} in vhost {vhost:?}"),
-            _ => "unknown".to_owned(),
-        };
-        println!(
-            "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12}  {name}",
-            queue.id,
-            queue.messages,
-            queue.in_log,
-            queue.in_segments,
-            oldest.unwrap_or_default(),
-            queue.next
-        );
+    match (&inspection.definitions, &inspection.definitions_error) {
+        (Some(found), _) => println!(
+            "definitions: {}, {}, {}, {}",
+            counted(found.vhosts as u64, "vhost"),
+            counted(found.exchanges as u64, "exchange"),
+            counted(found.queues as u64, "queue"),
+            counted(found.bindings as u64, "binding")
+        ),
+        (None, error) => println!(
+            "the definitions cannot be read: {}",
+            error.as_deref().unwrap_or("no cause is known")
+        ),
     }
     println!();
-    if let Some(error) = &inspection.definitions_error {
-        println!("the definitions cannot be read: {error}");
-    }
-    for damage in &inspection.damages {
-        let (file, offset, bytes) = (&damage.file, damage.offset, damage.bytes);
-        println!(
-            "{file}: {bytes} octets from {offset} on: {}",
-            damage.meaning
-        );
+    print_queues(&inspection.queues);
+    print_damages(&inspection.damages);
+    for warning in &inspection.warnings {
+        println!("warning: {warning}");
     }
     let ended = if inspection.clean {
         "the broker ended as it should"
     } else {
-        "the broker was killed, or never ran"
+        "the broker was killed, or its last record is damaged"
     };
-    let checked = match (verified, inspection.damages.is_empty()) {
+    let checked = match (inspection.verified, inspection.damages.is_empty()) {
         (_, false) => "damage was found",
         (true, true) => "every message is whole",
         (false, true) => "no damage in what was read; --verify reads every message",
     };
     println!("{ended}; {checked}");
 }
+
+fn content(file: &FileSummary) -> String {
+    if let Some(log) = &file.log {
+        let (Some(first), Some(last)) = (log.first_index, log.last_index) else {
+            return "no records".to_owned();
+        };
+        return format!(
+            "records {first} to {last}: {} with {}, {} with settlements, {}",
+            log.message_records,
+            counted(log.messages, "message"),
+            log.settlement_records,
+            counted(log.checkpoint_records, "checkpoint")
+        );
+    }
+    if let Some(segment) = &file.segment {
+        let places = match (segment.first, segment.end) {
+            (Some(first), Some(end)) => format!(", places {first} to {}", end.saturating_sub(1)),
+            _ => String::new(),
+        };
+        return format!(
+            "queue {}: {} in {}{places}",
+            segment.queue,
+            counted(segment.messages, "message"),
+            counted(segment.pages, "page")
+        );
+    }
+    String::new()
+}
+
+fn print_queues(queues: &[QueueSummary]) {
+    println!(
+        "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8} {:>9}  queue",
+        "id",
+        "messages",
+        "in log",
+        "in segments",
+        "oldest",
+        "next",
+        "settled",
+        "ranges",
+        "returned"
+    );
+    for queue in queues {
+        let oldest = queue.oldest.map(|place| place.to_string());
+        println!(
+            "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8} {:>9}  {}",
+            queue.id,
+            queue.messages,
+            queue.in_log,
+            queue.in_segments,
+            oldest.unwrap_or_default(),
+            queue.next,
+            queue.settled,
+            queue.settled_ranges,
+            queue.returned,
+            label(queue)
+        );
+    }
+    println!();
+    for queue in queues.iter().filter(|queue| queue.unaccounted > 0) {
+        let places = places(&queue.unaccounted_places);
+        println!("{}", unaccounted(&label(queue), queue.unaccounted, &places));
+    }
+}
+
+fn label(queue: &QueueSummary) -> String {
+    match (&queue.vhost, &queue.name) {
+        (Some(vhost), Some(name)) => format!("{name:?} in vhost {vhost:?}"),
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn unaccounted(queue: &str, count: u64, places: &str) -> String {
+    format!(
+        "{queue}: neither settled nor there, so not persistent or lost: {}, {places}",
+        counted(count, "place")
+    )
+}
+
+fn print_damages(damages: &[DamageSummary]) {
+    for damage in damages {
+        println!(
+            "{}: damaged from octet {} on, {}: {}",
+            damage.file,
+            damage.offset,
+            counted(damage.bytes, "octet"),
+            damage.cost
+        );
+    }
+}
+
+fn print_repaired(repaired: &Repaired, target: &Path) {
+    print_damages(&repaired.damages);
+    for queue in &repaired.queues {
+        let label = format!("{:?} in vhost {:?}", queue.name, queue.vhost);
+        println!("{label}: {} saved", counted(queue.saved, "message"));
+        if queue.lost > 0 {
+            let places = places(&queue.lost_places);
+            println!("{label}: {} lost, {places}", counted(queue.lost, "message"));
+        }
+        if queue.unaccounted > 0 {
+            let places = places(&queue.unaccounted_places);
+            println!("{}", unaccounted(&label, queue.unaccounted, &places));
+        }
+    }
+    if repaired.renamed {
+        println!("the definitions cannot be read: queues are called recovered-<id>");
+    }
+    println!(
+        "{} saved into {}, {} lost, {} unaccounted for",
+        counted(repaired.saved, "message"),
+        target.display(),
+        repaired.lost,
+        repaired.unaccounted
+    );
+}
+
+/// Places as ranges, a few of them.
+fn places(ranges: &[PlaceRange]) -> String {
+    let text = |range: &PlaceRange| match range.count {
+        1 => range.first.to_string(),
+        count => format!(
+            "{} to {}",
+            range.first,
+            range.first.saturating_add(count - 1)
+        ),
+    };
+    let mut texts: Vec<String> = ranges.iter().take(RANGES_SHOWN).map(text).collect();
+    if ranges.len() > RANGES_SHOWN {
+        texts.push("…".to_owned());
+    }
+    texts.join(", ")
+}
+
+fn counted(count: u64, what: &str) -> String {
+    match count {
+        0 => format!("no {what}s"),
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+/// Ranges in one line.
+const RANGES_SHOWN: usize = 8;

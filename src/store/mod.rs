@@ -49,7 +49,8 @@ pub use database::{DEFINITIONS_NAME, definitions_file};
 pub use error::StoreError;
 pub use files::{Disk, Files, StoreFile};
 pub use inspect::{
-    FileKind, FileSummary, InspectError, Inspection, QueueSummary, Repaired, inspect, repair,
+    DamageSummary, DefinitionsSummary, FileKind, FileSummary, InspectError, Inspection, LogSummary,
+    PlaceRange, QueueSummary, Repaired, RepairedQueue, SegmentSummary, inspect, repair,
 };
 pub use log::{Damage, DamageKind, Returned, Run, Settled};
 pub use recovery::{RecoveredContent, RecoveredQueue, RecoveredRun, Report};
@@ -163,6 +164,12 @@ impl Store {
         self.shared.control(Control::Register(queue));
     }
 
+    /// What another directory knows of a queue. It is durable once the store
+    /// was closed.
+    pub(in crate::store) fn restore(&self, state: log::QueueState) {
+        self.shared.control(Control::Restore(state));
+    }
+
     /// A queue is gone, with all that is stored of it.
     pub fn forget(&self, queue: QueueId, durable: bool) {
         if durable {
@@ -253,11 +260,6 @@ impl Store {
     /// Writes all that waits and ends cleanly. What comes after is lost.
     pub fn close(&self) {
         self.stop(Stop::Clean);
-    }
-
-    /// The same, but all that is there counts as perhaps seen by a client.
-    pub fn close_unclean(&self) {
-        self.stop(Stop::Unclean);
     }
 
     /// Ends as if the process had been killed, but for the threads.

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::model::{Message, Progress, QueueId, SequenceRange, Ticket, TicketRange};
 
-use super::log::{HEADER_BYTES, RecordKind, Returned, Run, Settled, put_messages};
+use super::log::{HEADER_BYTES, QueueState, RecordKind, Returned, Run, Settled, put_messages};
 use super::octets;
 use super::segment::SegmentEvent;
 
@@ -74,10 +74,13 @@ pub(super) struct Record {
 }
 
 /// Queues that come and go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Control {
     Register(QueueId),
     Forget(QueueId),
+    /// What another directory knows of a queue, which the next checkpoint
+    /// writes down.
+    Restore(QueueState),
 }
 
 /// How the log's thread ends.
@@ -85,8 +88,6 @@ pub(super) enum Control {
 pub(super) enum Stop {
     /// All is written down, and that the stop was clean.
     Clean,
-    /// All is written down, but not that it is known what clients have seen.
-    Unclean,
     /// What waits is dropped, as if the process had been killed.
     #[cfg(test)]
     Abrupt,

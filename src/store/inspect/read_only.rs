@@ -16,7 +16,7 @@ use crate::store::files::{Files, StoreFile};
 pub(super) struct ReadOnly {
     path: PathBuf,
     /// Keeps a broker from being started meanwhile.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl ReadOnly {
@@ -33,13 +33,21 @@ impl ReadOnly {
             && rustix::fs::flock(lock, FlockOperation::NonBlockingLockShared).is_err()
         {
             let holder = fs::read_to_string(path.join("lock")).unwrap_or_default();
-            let text = format!("a broker has it open (process {})", holder.trim());
+            let text = match holder.trim() {
+                "" => "another process has it open".to_owned(),
+                id => format!("a broker has it open (process {id})"),
+            };
             return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
         }
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Whether a broker is kept out: there was a file to lock.
+    pub(super) fn is_locked(&self) -> bool {
+        self.lock.is_some()
     }
 
     pub(super) fn bytes(&self, name: &str) -> io::Result<u64> {

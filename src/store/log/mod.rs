@@ -19,7 +19,8 @@ pub(super) use payload::{
 pub use payload::{Returned, Run, Settled};
 pub use record::RecordKind;
 pub(super) use record::{
-    FLAG_CLEAN, FORMAT_VERSION, FileHeader, HEADER_BYTES, Header, read_file_header,
+    FILE_HEADER_BYTES, FLAG_CLEAN, FORMAT_VERSION, FileHeader, HEADER_BYTES, Header,
+    read_file_header,
 };
 pub(super) use scan::scan;
 pub use scan::{Damage, DamageKind};

@@ -113,8 +113,8 @@ impl LogWriter {
                 return;
             }
             taken.reset();
-            if let Some(stop) = stop {
-                if let Err(error) = self.finish(stop) {
+            if stop == Some(Stop::Clean) {
+                if let Err(error) = self.finish() {
                     self.shared.fail(&format!("cannot end the log: {error}"));
                 }
                 return;
@@ -137,6 +137,7 @@ impl LogWriter {
         for control in taken.controls.drain(..) {
             match control {
                 Control::Register(queue) => self.ledger.register(queue),
+                Control::Restore(state) => self.ledger.restore(&state),
                 Control::Forget(queue) => {
                     self.ledger.forget(queue);
                     let _ = self.pager.send(Job::Forget(queue));
@@ -422,12 +423,11 @@ impl LogWriter {
     }
 
     /// The last checkpoint: it says that nothing was cut off.
-    fn finish(&mut self, stop: Stop) -> io::Result<()> {
-        let flags = if stop == Stop::Clean { FLAG_CLEAN } else { 0 };
+    fn finish(&mut self) -> io::Result<()> {
         self.segment_events();
         let mut checkpoint = Vec::new();
         put_checkpoint(&mut checkpoint, &self.ledger.states());
-        if !self.write_record(RecordKind::Checkpoint, flags, &checkpoint)? {
+        if !self.write_record(RecordKind::Checkpoint, FLAG_CLEAN, &checkpoint)? {
             tracing::warn!("no room to write down a clean stop");
         }
         self.log.sync()

@@ -26,6 +26,7 @@ use super::log::{
 use super::segment::{MessageBuilder, Registry};
 
 use gathering::Gathering;
+pub(super) use segments::{next_page, page_at, read_page_octets};
 
 /// What a queue had when the store was last closed or killed.
 #[derive(Debug)]

@@ -60,14 +60,7 @@ impl Recovering<'_> {
         let mut pages = Vec::new();
         let mut at = SEGMENT_HEADER_BYTES as u64;
         while at < length {
-            let mut octets = [0; PAGE_HEADER_BYTES];
-            let count = handle.read_at(&mut octets, at)?;
-            let found = octets
-                .get(..count)
-                .and_then(PageHeader::decode)
-                .filter(|header| header.queue == queue && header.file == file)
-                .filter(|header| at + header.page_bytes() as u64 <= length);
-            let Some(header) = found else {
+            let Some(header) = page_at(handle, at, length, (queue, file))? else {
                 match self.resume_walk(name, handle, at, length, durable, (queue, file))? {
                     Some(next) => at = next,
                     None => break,
@@ -123,14 +116,7 @@ impl Recovering<'_> {
         let mut rest = vec![0; usize::try_from(length - from).unwrap_or(usize::MAX)];
         let count = handle.read_at(&mut rest, from)?;
         rest.truncate(count);
-        let aligned = (octets::ALIGNMENT..rest.len()).step_by(octets::ALIGNMENT);
-        let next = aligned
-            .into_iter()
-            .find(|at| {
-                let header = rest.get(*at..).and_then(PageHeader::decode);
-                header.is_some_and(|header| header.queue == queue && header.file == file)
-            })
-            .map(|at| from + at as u64);
+        let next = next_page(&rest, (queue, file)).map(|at| from + at as u64);
         let to = next.unwrap_or(length);
         if from >= durable {
             self.cut(name, from, to);
@@ -194,6 +180,32 @@ pub(super) enum PageState {
     Torn,
 }
 
+/// The header of the page at that place of a segment, if a whole page of this
+/// queue and file can be there.
+pub(in crate::store) fn page_at(
+    handle: &dyn StoreFile,
+    at: u64,
+    length: u64,
+    (queue, file): (QueueId, u64),
+) -> io::Result<Option<PageHeader>> {
+    let mut octets = [0; PAGE_HEADER_BYTES];
+    let count = handle.read_at(&mut octets, at)?;
+    Ok(octets
+        .get(..count)
+        .and_then(PageHeader::decode)
+        .filter(|header| header.queue == queue && header.file == file)
+        .filter(|header| at + header.page_bytes() as u64 <= length))
+}
+
+/// Where in `rest`, at whose start no page is, the next one begins.
+pub(in crate::store) fn next_page(rest: &[u8], (queue, file): (QueueId, u64)) -> Option<usize> {
+    let mut aligned = (octets::ALIGNMENT..rest.len()).step_by(octets::ALIGNMENT);
+    aligned.find(|at| {
+        let header = rest.get(*at..).and_then(PageHeader::decode);
+        header.is_some_and(|header| header.queue == queue && header.file == file)
+    })
+}
+
 fn is_whole(handle: &dyn StoreFile, header: &PageHeader, page: Page) -> io::Result<bool> {
     let octets = read_page_octets(handle, page)?;
     let mut count = 0;
@@ -201,7 +213,10 @@ fn is_whole(handle: &dyn StoreFile, header: &PageHeader, page: Page) -> io::Resu
     Ok(count == header.messages)
 }
 
-pub(super) fn read_page_octets(handle: &dyn StoreFile, page: Page) -> io::Result<Vec<u8>> {
+pub(in crate::store) fn read_page_octets(
+    handle: &dyn StoreFile,
+    page: Page,
+) -> io::Result<Vec<u8>> {
     let mut octets = vec![0; page.bytes as usize];
     let count = handle.read_at(&mut octets, page.offset)?;
     octets.truncate(count);

@@ -7,10 +7,12 @@ mod pager;
 mod registry;
 
 pub use page::PageContent;
+#[cfg(test)]
+pub(super) use page::encode_page;
 pub(super) use page::{
     MessageBuilder, PAGE_HEADER_BYTES, PageHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION,
-    each_message, read_segment_header,
+    each_entry, each_message, read_segment_header,
 };
 pub(super) use pager::{Job, Pager, SegmentEvent};
 pub use pager::{PageOutJob, PageSource};
-pub(super) use registry::{Registry, segment_name, segment_number};
+pub(super) use registry::{Registry, SegmentNumber, segment_number};

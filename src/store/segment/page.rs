@@ -4,6 +4,7 @@
 //! Every message has a checksum of its own, so that a damaged one costs itself
 //! alone: the next is found by looking for the place where one begins.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -168,12 +169,21 @@ pub(in crate::store) fn encode_page(
     header
 }
 
-/// Goes through the messages of a page, whole ones only; `false` from `wants`
-/// passes one over.
+/// Goes through the messages of a page, whole ones only.
 pub(in crate::store) fn each_message<'a>(
     header: &PageHeader,
     payload: &'a [u8],
     mut found: impl FnMut(Sequence, Stored<'a>),
+) {
+    each_entry(header, payload, |place, _, stored| found(place, stored));
+}
+
+/// The same, with the octets of the payload that each of them takes: what lies
+/// between two is damaged.
+pub(in crate::store) fn each_entry<'a>(
+    header: &PageHeader,
+    payload: &'a [u8],
+    mut found: impl FnMut(Sequence, Range<usize>, Stored<'a>),
 ) {
     let seed = seed(header.queue, header.file, header.first);
     let mut at = 0;
@@ -182,7 +192,8 @@ pub(in crate::store) fn each_message<'a>(
         let rest = payload.get(at..).unwrap_or_default();
         match entry(rest, seed) {
             Some((index, stored, bytes)) if index >= expected && index < header.count => {
-                found(Sequence(header.first.0 + u64::from(index)), stored);
+                let place = Sequence(header.first.0 + u64::from(index));
+                found(place, at..at + bytes, stored);
                 expected = index + 1;
                 at += bytes;
             }
