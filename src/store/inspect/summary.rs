@@ -185,6 +185,13 @@ fn warnings(found: &Found, files: &[FileSummary]) -> Vec<String> {
         let text = "the definitions were not closed: the next start puts them in order";
         warnings.push(text.to_owned());
     }
+    let unreadable = found.files.unreadable();
+    if let Some((file, offset)) = unreadable.first() {
+        warnings.push(format!(
+            "blocks that the disk cannot read, of which the first is at octet {offset} of {file}: {}",
+            unreadable.len()
+        ));
+    }
     let is_nobodys = |file: &&FileSummary| {
         let of = file
             .segment
