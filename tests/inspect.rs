@@ -331,6 +331,30 @@ fn damage_is_named_and_the_rest_can_be_saved() {
 }
 
 #[test]
+fn records_that_were_cut_off_are_counted_by_their_indexes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fill(directory.path());
+    // What comes next is in a second file.
+    let store = open(Arc::new(Disk::open(directory.path()).expect("a directory"))).store;
+    append(&store, 20);
+    store.close();
+    drop(store);
+    let first = directory.path().join("log-0000000000000001.log");
+    let mut octets = fs::read(&first).expect("it is there");
+    let text = b"this is message 17.";
+    let at = octets.windows(text.len()).position(|one| one == text);
+    octets[at.expect("it is there") - 60..].fill(0);
+    fs::write(&first, octets).expect("it is writable");
+    let path = directory.path().to_str().expect("UTF-8");
+    let read = json(&inspect(&[path, "--verify", "--json"]));
+    let damages = read["damages"].as_array().expect("a list");
+    // Messages 17 to 19, the settlements, and the clean stop.
+    let told = "5 records cut off the end of the file";
+    let found = damages.iter().any(|damage| damage["cost"] == told);
+    assert!(found, "{read}");
+}
+
+#[test]
 fn a_clean_directory_is_saved_as_it_is_and_a_killed_one_with_its_flags() {
     let directory = tempfile::tempdir().expect("a directory");
     let killed = tempfile::tempdir().expect("a directory");

@@ -84,7 +84,7 @@ fn print(inspection: &Inspection) {
     let ended = if inspection.clean {
         "the broker ended as it should"
     } else {
-        "the broker was killed, or its last record is damaged"
+        "the broker was killed, or the end of the log is damaged"
     };
     let checked = match (inspection.verified, inspection.damages.is_empty()) {
         (_, false) => "damage was found",

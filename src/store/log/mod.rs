@@ -10,6 +10,9 @@ mod scan;
 mod spare;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub(super) use files::{OldFile, log_name, log_number};
 pub(super) use payload::put_messages;
 pub(super) use payload::{
