@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use std::process::Output;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use leveret::model::{
@@ -29,7 +31,7 @@ fn fill(directory: &Path) {
 
 /// The same, and something else just before all is closed.
 fn fill_and(directory: &Path, before_close: impl FnOnce()) {
-    let files = Arc::new(Disk::open(directory).expect("a directory"));
+    let files = Arc::new(disk(directory));
     let backend = definitions_file(&*files).expect("a new file");
     let (metadata, _) = Metadata::open(backend).expect("it is new");
     let settings = QueueSettings {
@@ -58,6 +60,20 @@ fn fill_and(directory: &Path, before_close: impl FnOnce()) {
     before_close();
     store.close();
     metadata.close();
+}
+
+/// A data directory. Processes that other tests of this binary start share its
+/// lock for the moment between their fork and their exec.
+fn disk(directory: &Path) -> Disk {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Disk::open(directory) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                std::thread::yield_now();
+            }
+            other => return other.expect("a directory"),
+        }
+    }
 }
 
 fn append(store: &Store, place: u64) {
@@ -93,12 +109,12 @@ fn write_page(store: &Store, places: Range<u64>) {
 /// any more.
 fn fill_pages(directory: &Path) {
     fill(directory);
-    let files = Arc::new(Disk::open(directory).expect("a directory"));
+    let files = Arc::new(disk(directory));
     let store = open(files).store;
     write_page(&store, 11..20);
     store.close();
     drop(store);
-    let files = Arc::new(Disk::open(directory).expect("a directory"));
+    let files = Arc::new(disk(directory));
     // The first file of the log goes at the start, once a page has all of it.
     open(files).store.close();
     let names = contents(directory).into_keys();
@@ -321,7 +337,7 @@ fn damage_is_named_and_the_rest_can_be_saved() {
         assert!(!again.status.success());
         assert!(text(&again).contains("is not empty"), "{}", text(&again));
 
-        let opened = open(Arc::new(Disk::open(&saved_to).expect("a directory")));
+        let opened = open(Arc::new(disk(&saved_to)));
         let whole = all.clone().filter(|place| !gone || *place != number);
         assert_eq!(places(&opened), whole.collect::<Vec<u64>>(), "{shows}");
         let queue = &opened.queues[0];
@@ -335,7 +351,7 @@ fn records_that_were_cut_off_are_counted_by_their_indexes() {
     let directory = tempfile::tempdir().expect("a directory");
     fill(directory.path());
     // What comes next is in a second file.
-    let store = open(Arc::new(Disk::open(directory.path()).expect("a directory"))).store;
+    let store = open(Arc::new(disk(directory.path()))).store;
     append(&store, 20);
     store.close();
     drop(store);
@@ -386,7 +402,7 @@ fn a_clean_directory_is_saved_as_it_is_and_a_killed_one_with_its_flags() {
         let queue = &read["queues"][0];
         assert_eq!(queue["name"], "tasks", "{shows}");
         assert_eq!(queue["redelivered_below"], flagged_below, "{shows}");
-        let opened = open(Arc::new(Disk::open(target.path()).expect("a directory")));
+        let opened = open(Arc::new(disk(target.path())));
         assert_eq!(places(&opened), (3..20).collect::<Vec<u64>>(), "{shows}");
         assert_eq!(
             opened.queues[0].deliveries,
@@ -451,7 +467,7 @@ fn definitions_with_any_damage_are_told_and_do_not_stop_it() {
 fn a_directory_in_use_and_those_that_are_none_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().to_str().expect("UTF-8");
-    let held = Disk::open(directory.path()).expect("a directory");
+    let held = disk(directory.path());
     let refused = inspect(&[path]);
     assert!(!refused.status.success());
     let said = format!("process {}", std::process::id());

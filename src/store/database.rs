@@ -7,7 +7,9 @@ use std::sync::Arc;
 use redb::StorageBackend;
 
 use super::files::{Files, StoreFile};
+use super::log::log_number;
 use super::metadata::{Metadata, MetadataError};
+use super::segment::segment_number;
 
 /// A file as redb wants it. The directory's lock keeps others out.
 #[derive(Debug)]
@@ -18,10 +20,22 @@ struct DatabaseFile(Arc<dyn StoreFile>);
 /// ends the first start, the second one finds a database or none.
 ///
 /// # Errors
-/// If it cannot be opened or created.
+/// If it cannot be opened or created, or is missing or empty although there are
+/// messages: without their queues' definitions they would be removed.
 pub fn definitions_file(files: &dyn Files) -> Result<impl StorageBackend + use<>, MetadataError> {
-    match files.open(DEFINITIONS_NAME) {
+    let found = match files.open(DEFINITIONS_NAME) {
+        Ok(file) if file.len()? == 0 => Err(io::ErrorKind::NotFound.into()),
+        other => other,
+    };
+    match found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(name) = messages_in(files)? {
+                let text = format!(
+                    "{DEFINITIONS_NAME} is missing or empty although there is {name}; put it \
+                     back, or save the messages with leveret inspect --repair"
+                );
+                return Err(io::Error::new(io::ErrorKind::NotFound, text).into());
+            }
             let file = files.create(UNFINISHED_NAME)?;
             let (metadata, _) = Metadata::open(DatabaseFile(Arc::clone(&file)))?;
             metadata.close();
@@ -32,6 +46,14 @@ pub fn definitions_file(files: &dyn Files) -> Result<impl StorageBackend + use<>
         }
         other => Ok(DatabaseFile(other?)),
     }
+}
+
+/// A file that may hold messages, if there is one.
+fn messages_in(files: &dyn Files) -> io::Result<Option<String>> {
+    let mut names = files.names()?.into_iter();
+    Ok(names.find(|name| {
+        log_number(name).is_some() || segment_number(name).is_some_and(|segment| !segment.scratch)
+    }))
 }
 
 impl StorageBackend for DatabaseFile {

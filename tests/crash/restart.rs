@@ -489,3 +489,32 @@ fn a_failed_disk_confirms_nothing_and_ends_the_broker() {
     assert_eq!(texts(&mut broker.client(), "queue"), ["before"]);
     broker.stop();
 }
+
+/// Without definitions nobody knows whose the messages are: they must not be
+/// taken for nobody's.
+#[test]
+fn without_its_definitions_a_broker_does_not_start_and_removes_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data_dir = directory.path().join("data");
+    let broker = Broker::listening(&data_dir);
+    let mut client = broker.client();
+    declare(&mut client, "queue");
+    publish(&mut client, "", "queue", true, &["message"]);
+    broker.kill();
+    let definitions = data_dir.join("metadata.redb");
+    let whole = std::fs::read(&definitions).expect("definitions");
+    for damage in [None, Some("")] {
+        std::fs::remove_file(&definitions).expect("they are there");
+        if let Some(content) = damage {
+            std::fs::write(&definitions, content).expect("there is room");
+        }
+        let mut broker = Broker::start(&data_dir);
+        assert_ne!(broker.await_exit().code(), Some(0));
+        let log = broker.log().whole();
+        assert!(log.contains("metadata.redb is missing or empty"), "{log}");
+        std::fs::write(&definitions, &whole).expect("there is room");
+    }
+    let broker = Broker::listening(&data_dir);
+    assert_eq!(texts(&mut broker.client(), "queue"), ["message"]);
+    broker.stop();
+}
