@@ -13,7 +13,7 @@ use crate::store::ledger::Ledger;
 use crate::store::octets::ALIGNMENT;
 
 use super::record::{FILE_HEADER_BYTES, file_header};
-use super::spare::{Spare, SpareFiles, Urgency};
+use super::spare::{SPARES_KEPT_BACK, Spare, SpareFiles, Urgency};
 
 /// All files of the log.
 #[derive(Debug)]
@@ -43,6 +43,9 @@ pub(in crate::store) struct OldFile {
     pub(in crate::store) used: u64,
     /// For each queue, from the first to the last place whose message is here.
     pub(in crate::store) places: HashMap<QueueId, SequenceRange>,
+    /// Whether it has a whole checkpoint, and so all that older files say of
+    /// settlements.
+    pub(in crate::store) has_checkpoint: bool,
 }
 
 /// The name of a log file.
@@ -103,18 +106,26 @@ impl LogFiles {
         })
     }
 
-    /// Octets kept back in the current file for settlements while the disk is
+    /// Octets of the current file that messages do not get while the disk is
     /// full, so that queues can be drained.
+    ///
+    /// A file without messages is given back once its successor has begun. So
+    /// two files, spare or without messages, are enough to write settlements
+    /// and to start anew for ever, and messages leave them alone.
     pub(super) fn reserve(&self) -> u64 {
-        let capacity = self.current.as_ref().map_or(0, |one| one.file.capacity);
-        match (
-            self.spares.is_full(),
-            self.spares.is_empty(Urgency::Settlements),
-        ) {
-            // The next file would be the one kept back, and it is gone.
-            (true, true) => capacity,
-            (true, false) | (false, true) => capacity / 8,
-            (false, false) => 0,
+        let Some(current) = &self.current else {
+            return 0;
+        };
+        let capacity = current.file.capacity;
+        let kept_back = self.spares.count() < SPARES_KEPT_BACK;
+        if !self.spares.is_full() {
+            // Where there is no file kept back yet, the next may not come.
+            return if kept_back { capacity / 8 } else { 0 };
+        }
+        match current.file.places.is_empty() {
+            true if kept_back => capacity,
+            false if self.spares.count() == 0 => capacity,
+            _ => capacity / 8,
         }
     }
 
@@ -145,8 +156,7 @@ impl LogFiles {
             return Err(error);
         }
         // Whatever its cause, a failed sync is not one to go on after.
-        let synced = self.files.sync_names();
-        synced.map_err(|error| io::Error::other(error.to_string()))?;
+        self.files.sync_names().map_err(never_full)?;
         let mut start = file_header(number).to_vec();
         start.extend_from_slice(&[0; ALIGNMENT]);
         if let Err(error) = spare.handle.write_at(&start, 0) {
@@ -159,6 +169,8 @@ impl LogFiles {
             capacity: spare.capacity,
             used: FILE_HEADER_BYTES as u64,
             places: HashMap::default(),
+            // The first thing that is written to it.
+            has_checkpoint: true,
         };
         let current = Current { file, dirty: true };
         if let Some(before) = self.current.replace(current) {
@@ -221,6 +233,27 @@ impl LogFiles {
         Ok(())
     }
 
+    /// Before there is a current file: gives back what is not needed beside the
+    /// youngest file with a checkpoint, and nothing that is younger and says
+    /// anything.
+    pub(super) fn release_superseded(&mut self, ledger: &Ledger) -> io::Result<()> {
+        let youngest = self.older.iter().rposition(|file| file.has_checkpoint);
+        if let Some(file) = youngest.and_then(|youngest| self.older.get(youngest)) {
+            // It may have been written by a process that was killed then.
+            file.handle.sync().map_err(never_full)?;
+        }
+        for (index, mut file) in std::mem::take(&mut self.older).into_iter().enumerate() {
+            let is_blank = file.used <= FILE_HEADER_BYTES as u64;
+            let is_superseded = youngest.is_some_and(|youngest| index < youngest);
+            if is_blank || (is_superseded && file.is_done(ledger)) {
+                self.release(file)?;
+            } else {
+                self.older.push_back(file);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the oldest file back, whose messages are elsewhere now.
     pub(super) fn release_oldest(&mut self) -> io::Result<()> {
         match self.older.pop_front() {
@@ -247,4 +280,9 @@ impl LogFiles {
             None => Ok(()),
         }
     }
+}
+
+/// A failed sync, which is no want of room whatever its cause.
+fn never_full(error: io::Error) -> io::Error {
+    io::Error::other(error.to_string())
 }

@@ -47,7 +47,7 @@ impl SpareFiles {
         }
     }
 
-    /// Takes one that has room for `bytes`. The last one is there for
+    /// Takes one that has room for `bytes`. The last ones are there for
     /// `Urgency::Settlements` alone.
     pub(in crate::store) fn take(&self, bytes: u64, urgency: Urgency) -> Option<Spare> {
         let mut ready = self.ready.lock();
@@ -69,6 +69,10 @@ impl SpareFiles {
         None
     }
 
+    pub(in crate::store) fn count(&self) -> usize {
+        self.ready.lock().len()
+    }
+
     /// Whether there is none to be had.
     pub(in crate::store) fn is_empty(&self, urgency: Urgency) -> bool {
         let kept_back = match urgency {
@@ -76,6 +80,11 @@ impl SpareFiles {
             Urgency::Settlements => 0,
         };
         self.ready.lock().len() <= kept_back
+    }
+
+    /// Takes it that there is no room for another one until one was prepared.
+    pub(in crate::store) fn assume_full(&self) {
+        self.full.store(true, Ordering::Release);
     }
 
     /// Whether there was no room for another one.
@@ -185,8 +194,8 @@ pub(in crate::store) fn is_spare(name: &str) -> bool {
     spare_number(name).is_some()
 }
 
-/// Spare files that messages do not get.
-const SPARES_KEPT_BACK: usize = 1;
+/// Spare files that messages do not get; see `LogFiles::reserve`.
+pub(super) const SPARES_KEPT_BACK: usize = 2;
 /// Spare files that are kept; more are removed.
 const SPARES_MAX: usize = 4;
 const ZERO_BYTES: usize = 1024 * 1024;

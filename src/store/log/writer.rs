@@ -19,7 +19,7 @@ use super::carry::Carry;
 use super::files::{LogFiles, OldFile};
 use super::payload::{Settled, put_checkpoint, put_settlements};
 use super::record::{FLAG_CLEAN, HEADER_BYTES, Header, RecordKind};
-use super::spare::{SpareFiles, Urgency};
+use super::spare::{SPARES_KEPT_BACK, SpareFiles, Urgency};
 
 /// How the log is written.
 #[derive(Clone, Debug)]
@@ -88,7 +88,18 @@ impl LogWriter {
     /// # Errors
     /// If it cannot be created or written.
     pub(in crate::store) fn start(&mut self) -> io::Result<()> {
-        self.roll(0, Urgency::Settlements)?;
+        let is_fresh = self.log.oldest().is_none();
+        match self.roll(0, Urgency::Settlements) {
+            Err(error) if files::is_full(&error) => {
+                self.log.release_superseded(&self.ledger)?;
+                self.roll(0, Urgency::Settlements)?;
+            }
+            other => other?,
+        }
+        if !is_fresh && self.spares.count() < SPARES_KEPT_BACK {
+            // On a full disk this file is what the next start depends on.
+            self.spares.assume_full();
+        }
         self.log.sync()?;
         self.synced_index = self.last_index;
         self.log.release_done(&self.ledger)
