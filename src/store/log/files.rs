@@ -129,6 +129,44 @@ impl LogFiles {
         }
     }
 
+    /// Octets of the current file.
+    pub(super) fn capacity(&self) -> u64 {
+        self.current.as_ref().map_or(0, |one| one.file.capacity)
+    }
+
+    /// Whether messages were written to the current file.
+    pub(super) fn has_messages(&self) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|current| !current.file.places.is_empty())
+    }
+
+    /// The numbers of a few older files, from the one with the fewest messages
+    /// that are needed.
+    pub(super) fn emptiest(&self, ledger: &Ledger, count: usize) -> Vec<u64> {
+        let needed = |file: &OldFile| -> u64 {
+            let places = file.places.iter();
+            places
+                .map(|(queue, places)| ledger.needed(*queue, *places))
+                .sum()
+        };
+        let mut files: Vec<_> = self
+            .older
+            .iter()
+            .map(|one| (needed(one), one.number))
+            .collect();
+        files.sort_unstable();
+        files
+            .into_iter()
+            .take(count)
+            .map(|(_, number)| number)
+            .collect()
+    }
+
+    /// An older file.
+    pub(super) fn file(&self, number: u64) -> Option<&OldFile> {
+        self.older.iter().find(|file| file.number == number)
+    }
+
     pub(super) fn has_current(&self) -> bool {
         self.current.is_some()
     }
@@ -210,8 +248,7 @@ impl LogFiles {
 
     /// Octets of all files.
     pub(super) fn total_bytes(&self) -> u64 {
-        let current = self.current.as_ref().map_or(0, |one| one.file.capacity);
-        self.older.iter().map(|file| file.capacity).sum::<u64>() + current
+        self.older.iter().map(|file| file.capacity).sum::<u64>() + self.capacity()
     }
 
     pub(super) fn oldest(&self) -> Option<&OldFile> {
@@ -257,6 +294,15 @@ impl LogFiles {
     /// Gives the oldest file back, whose messages are elsewhere now.
     pub(super) fn release_oldest(&mut self) -> io::Result<()> {
         match self.older.pop_front() {
+            Some(file) => self.release(file),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives an older file back, whose messages are elsewhere now.
+    pub(super) fn release_number(&mut self, number: u64) -> io::Result<()> {
+        let index = self.older.iter().position(|file| file.number == number);
+        match index.and_then(|index| self.older.remove(index)) {
             Some(file) => self.release(file),
             None => Ok(()),
         }

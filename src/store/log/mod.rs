@@ -5,6 +5,7 @@
 mod carry;
 mod files;
 mod payload;
+mod reclaim;
 mod record;
 mod scan;
 mod spare;
