@@ -340,6 +340,15 @@ impl QueueHost {
         if if_empty && counts.ready > 0 {
             return refuse("not empty");
         }
+        if let Some(storage) = &self.storage
+            && self.settings.durable
+            && storage.definitions_wait_for_room()
+        {
+            // The deletion waits for room, and its messages may be what takes
+            // it: they go now, and a crash would bring an empty queue back.
+            state.queue.purge();
+            self.write_down(&mut state);
+        }
         state.deleted = true;
         let readers = std::mem::take(&mut state.readers);
         let queue = std::mem::replace(&mut state.queue, Queue::new(self.settings.clone()));

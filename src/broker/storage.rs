@@ -12,7 +12,7 @@ use foldhash::HashMap;
 use parking_lot::Mutex;
 
 use crate::model::{Message, Now, Page, Progress, QueueId, Ticket, Verdict};
-use crate::store::metadata::{self, Definitions, Metadata, MetadataError};
+use crate::store::metadata::{self, Definitions, Health, Metadata, MetadataError};
 use crate::store::{
     Disk, Opened, PageContent, PageOutJob, RecoveredQueue, Report, Returned, Run, Settled, Store,
     StoreError, StoreSettings, definitions_file,
@@ -172,6 +172,11 @@ impl Storage {
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// Whether the disk is full and changes of definitions wait for room.
+    pub(super) fn definitions_wait_for_room(&self) -> bool {
+        matches!(self.metadata.health(), Health::Stalled(_))
     }
 
     /// Why nothing is stored any more, if that is so.

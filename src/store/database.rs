@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use redb::StorageBackend;
 
-use super::files::{Files, StoreFile};
+use super::files::{self, Files, StoreFile};
 use super::log::log_number;
 use super::metadata::{Metadata, MetadataError};
 use super::segment::segment_number;
@@ -44,7 +44,21 @@ pub fn definitions_file(files: &dyn Files) -> Result<impl StorageBackend + use<>
             files.sync_names()?;
             Ok(DatabaseFile(file))
         }
-        other => Ok(DatabaseFile(other?)),
+        other => {
+            let file = DatabaseFile(other?);
+            file.fill_holes()?;
+            Ok(file)
+        }
+    }
+}
+
+impl DatabaseFile {
+    /// Gives room to a file that an older version made, where there is some.
+    fn fill_holes(&self) -> io::Result<()> {
+        match self.0.allocate(self.0.len()?) {
+            Err(error) if files::is_full(&error) => Ok(()),
+            other => other,
+        }
     }
 }
 
@@ -68,7 +82,17 @@ impl StorageBackend for DatabaseFile {
         Ok(())
     }
 
+    /// A longer file has all its blocks: deleting, which may be what makes room
+    /// on a full disk, takes pages that the database has already.
     fn set_len(&self, len: u64) -> io::Result<()> {
+        let before = self.0.len()?;
+        if len > before
+            && let Err(error) = self.0.allocate(len)
+        {
+            // Part of it may be there.
+            self.0.set_len(before)?;
+            return Err(error);
+        }
         self.0.set_len(len)
     }
 

@@ -204,6 +204,14 @@ impl Ledger {
         })
     }
 
+    /// How many messages of a range the log must keep.
+    pub(super) fn needed(&self, queue: QueueId, places: SequenceRange) -> u64 {
+        self.queues.get(&queue).map_or(0, |queue| {
+            let gaps = queue.settled.gaps(places);
+            gaps.map(|gap| queue.paged.missing(gap)).sum()
+        })
+    }
+
     /// Everything, for a checkpoint.
     pub(super) fn states(&self) -> Vec<QueueState> {
         let mut states: Vec<QueueState> = self

@@ -347,10 +347,15 @@ fn read_page(registry: &Registry, page: Page) -> PageContent {
     })
 }
 
-/// Takes up files that an earlier run had prepared.
+/// Takes up files that an earlier run had prepared, and removes those that it
+/// was preparing.
 fn adopt_spares(files: &dyn Files, spares: &SpareFiles) -> Result<(), StoreError> {
     let names = files.names().map_err(StoreError::io("its directory"))?;
-    for name in names.into_iter().filter(|name| log::is_spare(name)) {
+    for name in names {
+        log::remove_unfinished(files, &name).map_err(StoreError::io(&name))?;
+        if !log::is_spare(&name) {
+            continue;
+        }
         let handle = files.open(&name).map_err(StoreError::io(&name))?;
         let length = handle.len().map_err(StoreError::io(&name))?;
         if let Some(extra) = spares.adopt(name, handle, length) {

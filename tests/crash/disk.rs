@@ -67,6 +67,22 @@ impl Disk {
         self.directory.path().join("mounted")
     }
 
+    /// Octets that are free.
+    #[track_caller]
+    pub fn free_bytes(&self) -> u64 {
+        let space = rustix::fs::statvfs(self.path()).expect("it is mounted");
+        space.f_bavail * space.f_frsize
+    }
+
+    /// Nothing can be written any more until it is mounted again.
+    #[track_caller]
+    pub fn make_read_only(&self) {
+        run(Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(self.path()))
+        .expect("nobody writes to the disk");
+    }
+
     /// Cuts the power: nothing reaches the disk any more. What runs on it goes
     /// on until it notices.
     #[track_caller]

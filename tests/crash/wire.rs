@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use leveret_protocol::frame::PROTOCOL_HEADER;
 use leveret_protocol::method::{EncodeMethod, *};
-use leveret_protocol::{ContentHeader, FieldTable, FrameKind, Limits, Method, Properties};
+use leveret_protocol::{
+    ContentHeader, FieldTable, FieldValue, FrameKind, Limits, Method, Properties,
+};
 use leveret_protocol::{content, frame};
 
 /// How long an answer may take before the broker counts as stuck.
@@ -53,6 +55,9 @@ pub enum Event {
     QueueOk {
         messages: u32,
     },
+    /// Only for [`Wire::open_informed`].
+    Blocked,
+    Unblocked,
     /// Any other `-ok`.
     Ok(&'static str),
     ChannelClose {
@@ -106,6 +111,17 @@ impl Event {
 impl Wire {
     /// Logs in as guest and opens channel 1.
     pub fn open(address: SocketAddr) -> Result<Self, Gone> {
+        Self::open_with(address, FieldTable::new())
+    }
+
+    /// The same, and wants to be told when it is blocked.
+    pub fn open_informed(address: SocketAddr) -> Result<Self, Gone> {
+        let capabilities: FieldTable = [("connection.blocked", true)].into_iter().collect();
+        let properties = [("capabilities", FieldValue::from(capabilities))];
+        Self::open_with(address, properties.into_iter().collect())
+    }
+
+    fn open_with(address: SocketAddr, client_properties: FieldTable) -> Result<Self, Gone> {
         let stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT).map_err(closed)?;
         stream.set_nodelay(true).map_err(closed)?;
         stream
@@ -121,7 +137,7 @@ impl Wire {
         };
         wire.expect("connection.start")?;
         let start_ok = ConnectionStartOk {
-            client_properties: FieldTable::new(),
+            client_properties,
             mechanism: "PLAIN",
             response: b"\0guest\0guest",
             locale: "en_US",
@@ -411,7 +427,8 @@ fn event_of(payload: &[u8]) -> Result<Option<Event>, Gone> {
             let text = format!("{} {}", close.reply_code, close.reply_text);
             return Err(Gone::Refused(text));
         }
-        Method::ConnectionBlocked(_) | Method::ConnectionUnblocked(_) => return Ok(None),
+        Method::ConnectionBlocked(_) => Event::Blocked,
+        Method::ConnectionUnblocked(_) => Event::Unblocked,
         other => Event::Ok(other.name()),
     }))
 }

@@ -68,7 +68,7 @@ impl QueueHost {
         }
     }
 
-    fn write_down(&self, state: &mut State) {
+    pub(super) fn write_down(&self, state: &mut State) {
         let State { queue, settled, .. } = state;
         let (id, journal) = (self.id, queue.journal());
         if let Some(storage) = &self.storage {

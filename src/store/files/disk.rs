@@ -45,8 +45,12 @@ impl Disk {
             };
             return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
         }
-        lock.set_len(0)?;
-        lock.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)?;
+        // Over the last one's, without giving its block back: a full disk must
+        // not keep a broker from starting. The id is only for people.
+        let id = format!("{:<LOCK_BYTES$}\n", std::process::id());
+        if let Err(error) = lock.write_all_at(id.as_bytes(), 0) {
+            tracing::warn!(%error, "cannot write the process's id into the lock file");
+        }
         Ok(Self {
             directory: File::open(path)?,
             path: path.to_owned(),
@@ -173,3 +177,5 @@ impl StoreFile for DiskFile {
 
 /// The file that keeps a second broker out.
 const LOCK_NAME: &str = "lock";
+/// Letters of its line, more than any process id has.
+const LOCK_BYTES: usize = 15;

@@ -11,6 +11,7 @@ use crate::store::files::StoreFile;
 use crate::store::ledger::Ledger;
 use crate::store::octets;
 
+use super::files::OldFile;
 use super::payload::{Messages, Run, put_stored, read_messages};
 use super::record::{FILE_HEADER_BYTES, FLAG_CARRIED, HEADER_BYTES, Header, RecordKind};
 use super::writer::LogWriter;
@@ -28,10 +29,12 @@ pub(super) struct Carry {
 impl LogWriter {
     /// Begins or goes on with emptying the oldest file, if there are too many.
     pub(super) fn carry_on(&mut self) -> io::Result<()> {
-        if self.is_full() {
-            // What room there is, is for settlements.
-            return Ok(());
+        let total_bytes = self.log.total_bytes();
+        let is_within = self.carry.is_none() && total_bytes <= self.log_bytes_max;
+        if self.is_full() || (is_within && self.is_overgrown(total_bytes)) {
+            return self.reclaim();
         }
+        self.reclaim_at = None;
         if self.carry.is_none() {
             if self.log.total_bytes() <= self.log_bytes_max {
                 return Ok(());
@@ -43,13 +46,7 @@ impl LogWriter {
             if self.log.total_bytes() <= self.log_bytes_max {
                 return Ok(());
             }
-            self.carry = Some(Carry {
-                number: oldest.number,
-                handle: Arc::clone(&oldest.handle),
-                at: FILE_HEADER_BYTES as u64,
-                used: oldest.used,
-                carried_bytes: 0,
-            });
+            self.carry = Some(Carry::new(oldest));
         }
         let Some(mut carry) = self.carry.take() else {
             return Ok(());
@@ -65,10 +62,7 @@ impl LogWriter {
                 break;
             };
             let bytes = header.record_bytes() as u64;
-            if header.kind == RecordKind::Messages
-                && let Some(messages) = read_messages(&payload)
-                && let Some((payload, runs)) = still_needed(&messages, &self.ledger)
-            {
+            if let Some((payload, runs)) = needed_of_record(&header, &payload, &self.ledger) {
                 let fits = self.has_room(payload.len()) || self.make_room_for(payload.len())?;
                 if !fits || !self.write_record(RecordKind::Messages, FLAG_CARRIED, &payload)? {
                     // The disk is full: the file stays until there is room.
@@ -108,6 +102,35 @@ impl LogWriter {
 }
 
 impl Carry {
+    /// To go through a file from its start.
+    pub(super) fn new(file: &OldFile) -> Self {
+        Self {
+            number: file.number,
+            handle: Arc::clone(&file.handle),
+            at: FILE_HEADER_BYTES as u64,
+            used: file.used,
+            carried_bytes: 0,
+        }
+    }
+
+    /// What is left of the next record of which anything is.
+    pub(super) fn next_needed(
+        &mut self,
+        ledger: &Ledger,
+    ) -> io::Result<Option<(Vec<u8>, Vec<PlacesOf>)>> {
+        while self.at < self.used {
+            let Some((header, payload)) = self.next_record()? else {
+                break;
+            };
+            self.at += header.record_bytes() as u64;
+            let needed = needed_of_record(&header, &payload, ledger);
+            if needed.is_some() {
+                return Ok(needed);
+            }
+        }
+        Ok(None)
+    }
+
     /// The record at this place. Recovery has read this file, or this process
     /// wrote it, so all of them are whole unless the disk fails.
     fn next_record(&mut self) -> io::Result<Option<(Header, Vec<u8>)>> {
@@ -139,6 +162,17 @@ impl Carry {
             return Ok(Some((header, payload)));
         }
     }
+}
+
+fn needed_of_record(
+    header: &Header,
+    payload: &[u8],
+    ledger: &Ledger,
+) -> Option<(Vec<u8>, Vec<PlacesOf>)> {
+    if header.kind != RecordKind::Messages {
+        return None;
+    }
+    still_needed(&read_messages(payload)?, ledger)
 }
 
 /// What is left of a record, as the payload of a new one with the places of
@@ -201,7 +235,7 @@ fn still_needed(messages: &Messages<'_>, ledger: &Ledger) -> Option<(Vec<u8>, Ve
 }
 
 /// Places of one queue.
-type PlacesOf = (QueueId, SequenceRange);
+pub(super) type PlacesOf = (QueueId, SequenceRange);
 
 /// Octets of the oldest file that are looked at between two group commits.
 const STEP_BYTES: u64 = 512 * 1024;

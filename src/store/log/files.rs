@@ -13,7 +13,7 @@ use crate::store::ledger::Ledger;
 use crate::store::octets::ALIGNMENT;
 
 use super::record::{FILE_HEADER_BYTES, file_header};
-use super::spare::{Spare, SpareFiles, Urgency};
+use super::spare::{SPARES_KEPT_BACK, Spare, SpareFiles, Urgency};
 
 /// All files of the log.
 #[derive(Debug)]
@@ -43,6 +43,9 @@ pub(in crate::store) struct OldFile {
     pub(in crate::store) used: u64,
     /// For each queue, from the first to the last place whose message is here.
     pub(in crate::store) places: HashMap<QueueId, SequenceRange>,
+    /// Whether it has a whole checkpoint, and so all that older files say of
+    /// settlements.
+    pub(in crate::store) has_checkpoint: bool,
 }
 
 /// The name of a log file.
@@ -103,19 +106,65 @@ impl LogFiles {
         })
     }
 
-    /// Octets kept back in the current file for settlements while the disk is
+    /// Octets of the current file that messages do not get while the disk is
     /// full, so that queues can be drained.
+    ///
+    /// A file without messages is given back once its successor has begun. So
+    /// two files, spare or without messages, are enough to write settlements
+    /// and to start anew for ever, and messages leave them alone.
     pub(super) fn reserve(&self) -> u64 {
-        let capacity = self.current.as_ref().map_or(0, |one| one.file.capacity);
-        match (
-            self.spares.is_full(),
-            self.spares.is_empty(Urgency::Settlements),
-        ) {
-            // The next file would be the one kept back, and it is gone.
-            (true, true) => capacity,
-            (true, false) | (false, true) => capacity / 8,
-            (false, false) => 0,
+        let Some(current) = &self.current else {
+            return 0;
+        };
+        let capacity = current.file.capacity;
+        let kept_back = self.spares.count() < SPARES_KEPT_BACK;
+        if !self.spares.is_full() {
+            // Where there is no file kept back yet, the next may not come.
+            return if kept_back { capacity / 8 } else { 0 };
         }
+        match current.file.places.is_empty() {
+            true if kept_back => capacity,
+            false if self.spares.count() == 0 => capacity,
+            _ => capacity / 8,
+        }
+    }
+
+    /// Octets of the current file.
+    pub(super) fn capacity(&self) -> u64 {
+        self.current.as_ref().map_or(0, |one| one.file.capacity)
+    }
+
+    /// Whether messages were written to the current file.
+    pub(super) fn has_messages(&self) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|current| !current.file.places.is_empty())
+    }
+
+    /// The numbers of a few older files, from the one with the fewest messages
+    /// that are needed.
+    pub(super) fn emptiest(&self, ledger: &Ledger, count: usize) -> Vec<u64> {
+        let needed = |file: &OldFile| -> u64 {
+            let places = file.places.iter();
+            places
+                .map(|(queue, places)| ledger.needed(*queue, *places))
+                .sum()
+        };
+        let mut files: Vec<_> = self
+            .older
+            .iter()
+            .map(|one| (needed(one), one.number))
+            .collect();
+        files.sort_unstable();
+        files
+            .into_iter()
+            .take(count)
+            .map(|(_, number)| number)
+            .collect()
+    }
+
+    /// An older file.
+    pub(super) fn file(&self, number: u64) -> Option<&OldFile> {
+        self.older.iter().find(|file| file.number == number)
     }
 
     pub(super) fn has_current(&self) -> bool {
@@ -135,7 +184,10 @@ impl LogFiles {
         let wanted = bytes + (FILE_HEADER_BYTES + ALIGNMENT) as u64;
         let spare = match self.spares.take(wanted, urgency) {
             Some(spare) => spare,
-            None => self.spares.create(&*self.files, wanted)?,
+            None => {
+                let is_first = self.current.is_none();
+                self.spares.create(&*self.files, wanted, is_first)?
+            }
         };
         self.last_number += 1;
         let number = self.last_number;
@@ -145,8 +197,7 @@ impl LogFiles {
             return Err(error);
         }
         // Whatever its cause, a failed sync is not one to go on after.
-        let synced = self.files.sync_names();
-        synced.map_err(|error| io::Error::other(error.to_string()))?;
+        self.files.sync_names().map_err(never_full)?;
         let mut start = file_header(number).to_vec();
         start.extend_from_slice(&[0; ALIGNMENT]);
         if let Err(error) = spare.handle.write_at(&start, 0) {
@@ -159,6 +210,8 @@ impl LogFiles {
             capacity: spare.capacity,
             used: FILE_HEADER_BYTES as u64,
             places: HashMap::default(),
+            // The first thing that is written to it.
+            has_checkpoint: true,
         };
         let current = Current { file, dirty: true };
         if let Some(before) = self.current.replace(current) {
@@ -198,8 +251,7 @@ impl LogFiles {
 
     /// Octets of all files.
     pub(super) fn total_bytes(&self) -> u64 {
-        let current = self.current.as_ref().map_or(0, |one| one.file.capacity);
-        self.older.iter().map(|file| file.capacity).sum::<u64>() + current
+        self.older.iter().map(|file| file.capacity).sum::<u64>() + self.capacity()
     }
 
     pub(super) fn oldest(&self) -> Option<&OldFile> {
@@ -221,9 +273,39 @@ impl LogFiles {
         Ok(())
     }
 
+    /// Before there is a current file: gives back what is not needed beside the
+    /// youngest file with a checkpoint, and nothing that is younger and says
+    /// anything.
+    pub(super) fn release_superseded(&mut self, ledger: &Ledger) -> io::Result<()> {
+        let youngest = self.older.iter().rposition(|file| file.has_checkpoint);
+        if let Some(file) = youngest.and_then(|youngest| self.older.get(youngest)) {
+            // It may have been written by a process that was killed then.
+            file.handle.sync().map_err(never_full)?;
+        }
+        for (index, mut file) in std::mem::take(&mut self.older).into_iter().enumerate() {
+            let is_blank = file.used <= FILE_HEADER_BYTES as u64;
+            let is_superseded = youngest.is_some_and(|youngest| index < youngest);
+            if is_blank || (is_superseded && file.is_done(ledger)) {
+                self.release(file)?;
+            } else {
+                self.older.push_back(file);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the oldest file back, whose messages are elsewhere now.
     pub(super) fn release_oldest(&mut self) -> io::Result<()> {
         match self.older.pop_front() {
+            Some(file) => self.release(file),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives an older file back, whose messages are elsewhere now.
+    pub(super) fn release_number(&mut self, number: u64) -> io::Result<()> {
+        let index = self.older.iter().position(|file| file.number == number);
+        match index.and_then(|index| self.older.remove(index)) {
             Some(file) => self.release(file),
             None => Ok(()),
         }
@@ -247,4 +329,9 @@ impl LogFiles {
             None => Ok(()),
         }
     }
+}
+
+/// A failed sync, which is no want of room whatever its cause.
+fn never_full(error: io::Error) -> io::Error {
+    io::Error::other(error.to_string())
 }

@@ -5,6 +5,7 @@
 mod carry;
 mod files;
 mod payload;
+mod reclaim;
 mod record;
 mod scan;
 mod spare;
@@ -27,5 +28,5 @@ pub(super) use record::{
 };
 pub(super) use scan::scan;
 pub use scan::{Damage, DamageKind};
-pub(super) use spare::{SpareFiles, is_spare, prepare_spares};
+pub(super) use spare::{SpareFiles, is_spare, prepare_spares, remove_unfinished};
 pub(super) use writer::{LogSettings, LogWriter};

@@ -1,6 +1,8 @@
-//! Prepared files that the log goes on in. Their blocks are allocated and were
-//! written to before, so a group commit changes no metadata of the file system:
-//! that is what makes its sync fast.
+//! Prepared files that the log goes on in. Every block of them was written and
+//! synced before the log uses it, so a group commit changes no metadata of the
+//! file system. That is what makes its sync fast, and what makes it true: of a
+//! block that was only allocated, the file system must also note that it is
+//! written, and ext4 on a disk that fails may lose that and say nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -47,7 +49,7 @@ impl SpareFiles {
         }
     }
 
-    /// Takes one that has room for `bytes`. The last one is there for
+    /// Takes one that has room for `bytes`. The last ones are there for
     /// `Urgency::Settlements` alone.
     pub(in crate::store) fn take(&self, bytes: u64, urgency: Urgency) -> Option<Spare> {
         let mut ready = self.ready.lock();
@@ -69,6 +71,10 @@ impl SpareFiles {
         None
     }
 
+    pub(in crate::store) fn count(&self) -> usize {
+        self.ready.lock().len()
+    }
+
     /// Whether there is none to be had.
     pub(in crate::store) fn is_empty(&self, urgency: Urgency) -> bool {
         let kept_back = match urgency {
@@ -76,6 +82,11 @@ impl SpareFiles {
             Urgency::Settlements => 0,
         };
         self.ready.lock().len() <= kept_back
+    }
+
+    /// Takes it that there is no room for another one until one was prepared.
+    pub(in crate::store) fn assume_full(&self) {
+        self.full.store(true, Ordering::Release);
     }
 
     /// Whether there was no room for another one.
@@ -107,15 +118,39 @@ impl SpareFiles {
         self.keep(spare)
     }
 
-    /// A new file: allocated, and not yet written to.
-    pub(in crate::store) fn create(&self, files: &dyn Files, bytes: u64) -> io::Result<Spare> {
-        let capacity = self.file_bytes.max(bytes);
+    /// A new file of the usual size that has room for `bytes`; the first one of
+    /// a life is small, because somebody waits for it.
+    pub(in crate::store) fn create(
+        &self,
+        files: &dyn Files,
+        bytes: u64,
+        is_first: bool,
+    ) -> io::Result<Spare> {
+        let usual = if is_first {
+            self.file_bytes.min(FIRST_BYTES)
+        } else {
+            self.file_bytes
+        };
+        let capacity = usual.max(bytes);
         let name = self.name();
-        let handle = files.create(&name)?;
-        if let Err(error) = handle.allocate(capacity) {
+        // It is a spare file only when it is whole.
+        let unfinished = format!("{UNFINISHED_PREFIX}{name}");
+        let handle = files.create(&unfinished)?;
+        let made = handle
+            .allocate(capacity)
+            .and_then(|()| fill_with_zeros(&*handle, capacity));
+        if let Err(error) = made {
             self.full.store(files::is_full(&error), Ordering::Release);
             drop(handle);
-            files.remove(&name)?;
+            files.remove(&unfinished)?;
+            return Err(error);
+        }
+        // Whatever its cause, a failed sync is not one to go on after.
+        let synced = handle.sync();
+        synced.map_err(|error| io::Error::other(error.to_string()))?;
+        if let Err(error) = files.rename(&unfinished, &name) {
+            self.full.store(files::is_full(&error), Ordering::Release);
+            files.remove(&unfinished)?;
             return Err(error);
         }
         self.full.store(false, Ordering::Release);
@@ -125,6 +160,14 @@ impl SpareFiles {
             capacity,
         })
     }
+}
+
+/// Removes files that were being prepared when the process ended.
+pub(in crate::store) fn remove_unfinished(files: &dyn Files, name: &str) -> io::Result<()> {
+    if name.starts_with(UNFINISHED_PREFIX) {
+        files.remove(name)?;
+    }
+    Ok(())
 }
 
 /// Prepares files until there is one for messages.
@@ -145,27 +188,20 @@ pub(in crate::store) fn prepare_spares(files: &dyn Files, spares: &SpareFiles) -
 }
 
 fn prepare_spare(files: &dyn Files, spares: &SpareFiles) -> io::Result<()> {
-    let spare = spares.create(files, 0)?;
-    if let Err(error) = fill_with_zeros(&spare) {
-        files.remove(&spare.name)?;
-        return Err(error);
-    }
-    // Whatever its cause, a failed sync is not one to go on after.
-    let synced = spare.handle.sync();
-    synced.map_err(|error| io::Error::other(error.to_string()))?;
+    let spare = spares.create(files, 0, false)?;
     match spares.keep(spare) {
         Some(spare) => files.remove(&spare.name),
         None => Ok(()),
     }
 }
 
-fn fill_with_zeros(spare: &Spare) -> io::Result<()> {
+fn fill_with_zeros(handle: &dyn StoreFile, capacity: u64) -> io::Result<()> {
     let zeros = vec![0; ZERO_BYTES];
     let mut at = 0;
-    while at < spare.capacity {
-        let count = (spare.capacity - at).min(ZERO_BYTES as u64);
+    while at < capacity {
+        let count = (capacity - at).min(ZERO_BYTES as u64);
         let zeros = zeros.get(..count as usize).unwrap_or(&zeros);
-        spare.handle.write_at(zeros, at)?;
+        handle.write_at(zeros, at)?;
         at += count;
     }
     Ok(())
@@ -185,8 +221,11 @@ pub(in crate::store) fn is_spare(name: &str) -> bool {
     spare_number(name).is_some()
 }
 
-/// Spare files that messages do not get.
-const SPARES_KEPT_BACK: usize = 1;
+/// Spare files that messages do not get; see `LogFiles::reserve`.
+pub(super) const SPARES_KEPT_BACK: usize = 2;
 /// Spare files that are kept; more are removed.
 const SPARES_MAX: usize = 4;
 const ZERO_BYTES: usize = 1024 * 1024;
+/// Octets of the first file of a life, where none was prepared.
+const FIRST_BYTES: u64 = 1024 * 1024;
+const UNFINISHED_PREFIX: &str = "unfinished-";

@@ -19,7 +19,7 @@ use super::carry::Carry;
 use super::files::{LogFiles, OldFile};
 use super::payload::{Settled, put_checkpoint, put_settlements};
 use super::record::{FLAG_CLEAN, HEADER_BYTES, Header, RecordKind};
-use super::spare::{SpareFiles, Urgency};
+use super::spare::{SPARES_KEPT_BACK, SpareFiles, Urgency};
 
 /// How the log is written.
 #[derive(Clone, Debug)]
@@ -34,11 +34,13 @@ pub(in crate::store) struct LogWriter {
     shared: Arc<Shared>,
     pub(super) ledger: Ledger,
     pub(super) log: LogFiles,
-    spares: Arc<SpareFiles>,
+    pub(super) spares: Arc<SpareFiles>,
     pager: Sender<Job>,
     settings: LogSettings,
     pub(super) log_bytes_max: u64,
     pub(super) carry: Option<Carry>,
+    /// When files are emptied again to make room, while that is worth a try.
+    pub(super) reclaim_at: Option<Instant>,
     last_index: u64,
     synced_index: u64,
     last_sync: Instant,
@@ -72,6 +74,7 @@ impl LogWriter {
             log_bytes_max: settings.log_bytes,
             settings,
             carry: None,
+            reclaim_at: None,
             last_index,
             synced_index: last_index,
             last_sync: Instant::now(),
@@ -88,7 +91,18 @@ impl LogWriter {
     /// # Errors
     /// If it cannot be created or written.
     pub(in crate::store) fn start(&mut self) -> io::Result<()> {
-        self.roll(0, Urgency::Settlements)?;
+        let is_fresh = self.log.oldest().is_none();
+        match self.roll(0, Urgency::Settlements) {
+            Err(error) if files::is_full(&error) => {
+                self.log.release_superseded(&self.ledger)?;
+                self.roll(0, Urgency::Settlements)?;
+            }
+            other => other?,
+        }
+        if !is_fresh && self.spares.count() < SPARES_KEPT_BACK {
+            // On a full disk this file is what the next start depends on.
+            self.spares.assume_full();
+        }
         self.log.sync()?;
         self.synced_index = self.last_index;
         self.log.release_done(&self.ledger)
@@ -126,6 +140,7 @@ impl LogWriter {
         let idle = Instant::now() + SWEEP_EVERY;
         match self.settings.fsync {
             _ if self.carry.is_some() && !self.is_full() => Instant::now(),
+            _ if let Some(at) = self.reclaim_at => at.min(idle),
             Fsync::Interval(interval) if self.synced_index < self.last_index => {
                 idle.min(self.last_sync + interval)
             }
@@ -331,7 +346,7 @@ impl LogWriter {
     }
 
     /// Goes on in another file that takes `bytes`; `false` if the disk is full.
-    fn make_room(&mut self, bytes: u64, urgency: Urgency) -> io::Result<bool> {
+    pub(super) fn make_room(&mut self, bytes: u64, urgency: Urgency) -> io::Result<bool> {
         let pause = |since: Instant| since.elapsed() < FULL_PAUSE && self.spares.is_empty(urgency);
         if self.full_since.is_some_and(pause) {
             return Ok(false);
@@ -417,6 +432,12 @@ impl LogWriter {
         }
     }
 
+    /// Whether the log is longer than it is set to be, for want of a better
+    /// place for what it holds.
+    pub(super) fn is_overgrown(&self, total_bytes: u64) -> bool {
+        total_bytes > self.settings.log_bytes
+    }
+
     /// The log's limit, less what it was given beyond its setting.
     pub(super) fn shrunk_limit(&self) -> u64 {
         (self.log_bytes_max - self.log_bytes_max / 8).max(self.settings.log_bytes)
@@ -435,7 +456,7 @@ impl LogWriter {
 }
 
 /// Octets of a record with such a payload.
-fn record_bytes(payload_bytes: usize) -> u64 {
+pub(super) fn record_bytes(payload_bytes: usize) -> u64 {
     (HEADER_BYTES + payload_bytes).next_multiple_of(ALIGNMENT) as u64
 }
 

@@ -163,6 +163,7 @@ impl Recovering<'_> {
             capacity: octets.len() as u64,
             used: 0,
             places: HashMap::default(),
+            has_checkpoint: false,
         };
         let mut last_index = self.last_index;
         let before = self.older.back().map(|file| (file.number, file.used));
@@ -244,6 +245,7 @@ impl Recovering<'_> {
                 let Some(states) = log::read_checkpoint(payload) else {
                     return false;
                 };
+                file.has_checkpoint = true;
                 for state in states {
                     self.restore(state);
                 }

@@ -103,6 +103,8 @@ pub(in crate::store) struct Pager {
     dirty_since: Option<Instant>,
     /// Whether a file was created since names were last made durable.
     names_dirty: bool,
+    /// Pages are not written before then: the last try failed.
+    stalled_until: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -142,6 +144,7 @@ impl Pager {
             dirty_bytes: 0,
             dirty_since: None,
             names_dirty: false,
+            stalled_until: None,
             buffer: Vec::new(),
         }
     }
@@ -153,12 +156,18 @@ impl Pager {
                 Some(since) => (since + SYNC_AFTER).saturating_duration_since(Instant::now()),
                 None => IDLE,
             };
-            match jobs.recv_timeout(wait) {
+            let job = jobs.recv_timeout(wait);
+            if self
+                .stalled_until
+                .is_some_and(|until| until <= Instant::now())
+            {
+                self.stalled_until = None;
+                self.shared.paging_stalled.store(false, Ordering::Release);
+            }
+            match job {
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(job) => self.work(job),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.shared.paging_stalled.store(false, Ordering::Release);
-                }
+                Err(RecvTimeoutError::Timeout) => {}
             }
             let due = self
                 .dirty_since
@@ -173,7 +182,8 @@ impl Pager {
     fn work(&mut self, job: Job) {
         match job {
             Job::PageOut { job, after } => {
-                if self.shared.wait_decided(after) {
+                // Those that were sent before the first one failed wait as well.
+                if self.stalled_until.is_none() && self.shared.wait_decided(after) {
                     self.page_out(job);
                 } else {
                     (job.done)(None);
@@ -217,7 +227,7 @@ impl Pager {
         match self.write_page(queue, durable, first, &*messages) {
             Ok(page) => done(Some(page)),
             Err(error) => {
-                // Not tried again before a while has passed.
+                self.stalled_until = Some(Instant::now() + IDLE);
                 self.shared.paging_stalled.store(true, Ordering::Release);
                 if files::is_full(&error) {
                     tracing::warn!(%error, "no room to write messages out; they stay in memory");

@@ -150,6 +150,33 @@ fn fill_and_drain(seed: u64) {
     world.check(&opened);
 }
 
+/// Whatever is left of it: each start leaves the next one what it needs.
+#[test]
+fn a_full_disk_does_not_keep_the_store_from_opening() {
+    for seed in 0..if thorough() { 40 } else { 6 } {
+        case(&format!("seed {seed}"), || {
+            let (mut world, disk) = (World::new(seed), Simulated::new(seed));
+            disk.resize(96 * 1024 + seed * 512);
+            let opened = world.open(&disk).expect("it opens");
+            world.register_some(&opened.store);
+            world.was_full = true;
+            while world.last_verdict(&opened.store) != Verdict::Failed {
+                world.append(&opened.store, 1);
+            }
+            world.ends_abruptly(&opened.store);
+            drop(opened);
+            for life in 0..5 {
+                let opened = world.open(&disk);
+                let opened = opened.unwrap_or_else(|error| panic!("life {life}: {error}"));
+                world.was_full = true;
+                (0..20).for_each(|_| world.append(&opened.store, 1));
+                world.last_verdict(&opened.store);
+                world.ends_abruptly(&opened.store);
+            }
+        });
+    }
+}
+
 #[test]
 fn a_file_that_cannot_be_read_stops_the_start_and_is_named() {
     let (mut world, disk) = (World::new(5), Simulated::new(5));
