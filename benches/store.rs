@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leveret::model::{
-    BlockBuilder, Body, Message, Page, QueueId, Sequence, SequenceRange, Ticket, Verdict,
+    BlockBuilder, Body, Fsync, Message, Page, QueueId, Sequence, SequenceRange, Ticket, Verdict,
 };
 use leveret::store::{
-    Disk, Fsync, Opened, PageOutJob, RecoveredContent, Run, Settled, Store, StoreSettings,
+    Disk, Opened, PageOutJob, RecoveredContent, Run, Settled, Store, StoreSettings,
 };
 
 const QUEUE: QueueId = QueueId(1);

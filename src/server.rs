@@ -13,11 +13,11 @@ use crate::broker::{
     Access, Alarm, ConnectionLimits, InMemory, MonitorSettings, Node, Storage, StorageError,
     monitor, relieve,
 };
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::gateway::amqp::{AmqpSettings, Listener};
 use crate::model::BrokerError;
 use crate::session::SessionSettings;
-use crate::store::{Fsync, StoreSettings};
+use crate::store::StoreSettings;
 use crate::topology::{self, Topology};
 
 /// A running broker. Dropping it stops it at once; [`Broker::shutdown`] closes
@@ -281,11 +281,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
 fn store_settings(config: &Config) -> StoreSettings {
     let store = &config.store;
     StoreSettings {
-        fsync: match store.fsync {
-            config::Fsync::Always => Fsync::Always,
-            config::Fsync::Interval(interval) => Fsync::Interval(interval),
-            config::Fsync::Never => Fsync::Never,
-        },
+        fsync: store.fsync,
         log_bytes: store.log_bytes,
         segment_bytes: store.segment_bytes,
     }

@@ -2,18 +2,17 @@
 //!
 //! A change of a catalog is submitted while its lock is held, so that the
 //! order on disk is the order of the changes; nobody waits for the disk there.
-//! Whoever answers a client waits for [`Node::definitions_ticket`]. Durable
+//! Whoever answers a client waits for [`Durability::definitions_ticket`]. Durable
 //! are exchanges and queues that were declared so, and a binding if both its
 //! ends are: the rest is gone after a restart and is not written.
 //!
-//! [`Node::definitions_ticket`]: super::Node::definitions_ticket
+//! [`Durability::definitions_ticket`]: super::Durability::definitions_ticket
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::{
-    Destination, ExchangeName, ExchangeSettings, QueueId, QueueName, QueueSettings, Ticket,
-    VhostName,
+    Destination, ExchangeName, ExchangeSettings, QueueId, QueueName, QueueSettings, VhostName,
 };
 use crate::routing::{Binding, RoutingTable};
 use crate::store::metadata::{Change, Definitions};
@@ -67,12 +66,6 @@ impl Ledger {
         if let Some(storage) = &self.storage {
             storage.metadata().submit(changes);
         }
-    }
-
-    /// What was submitted last.
-    pub fn ticket(&self) -> Ticket {
-        let storage = self.storage.as_ref();
-        storage.map_or(Ticket(0), |storage| storage.metadata().submitted())
     }
 }
 
@@ -210,6 +203,6 @@ impl Entries<'_> {
 pub(super) fn queue_declared(vhost: &Vhost, host: &QueueHost) -> Option<Change> {
     let settings: &QueueSettings = host.settings();
     let name = host.name().clone();
-    let put = || Change::PutQueue(vhost.name.clone(), name, host.queue_id(), settings.clone());
+    let put = || Change::PutQueue(vhost.name.clone(), name, host.id(), settings.clone());
     (settings.durable && vhost.ledger.storage().is_some()).then(put)
 }

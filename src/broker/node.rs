@@ -9,7 +9,7 @@ use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use crate::model::{BrokerError, ConnectionId, Now, Ticket, UserName, VhostName};
+use crate::model::{BrokerError, ConnectionId, Now, UserName, VhostName};
 
 use super::ledger::Ledger;
 use super::{Access, Alarms, Durability, Outbox, Outgoing, ReplyTargets, Storage, Vhost, Wakes};
@@ -111,13 +111,6 @@ impl Node {
     #[must_use]
     pub fn storage(&self) -> Option<&Arc<Storage>> {
         self.ledger.storage()
-    }
-
-    /// All that was changed in any catalog until now is durable once this is;
-    /// 0 if nothing is waited for.
-    #[must_use]
-    pub fn definitions_ticket(&self) -> Ticket {
-        self.ledger.ticket()
     }
 
     /// Who waits for direct replies.

@@ -14,7 +14,7 @@ use foldhash::HashMap;
 
 use crate::model::{
     Block, BlockBuilder, Body, BrokerError, ExchangeName, FieldTable, LARGE_BODY_BYTES, Message,
-    Now, Ticket, envelope_parts,
+    Now, QueueId, Ticket, envelope_parts,
 };
 use crate::routing::{Routed, RoutingTable};
 use crate::store::Settled;
@@ -55,7 +55,7 @@ pub struct Publisher {
     route_list: Vec<Route>,
     last_route: Option<usize>,
     targets: Vec<Target>,
-    target_by_queue: HashMap<u64, u32>,
+    target_by_queue: HashMap<QueueId, u32>,
     batch: Batch,
     routed: Routed,
     /// Targets of a message whose route is not kept.
@@ -409,7 +409,7 @@ impl Batch {
             }
             let first = target.host.publish(&mut self.messages, now, wakes);
             if is_stored {
-                self.record.placed(target.host.queue_id(), first);
+                self.record.placed(target.host.id(), first);
             }
         }
         self.blocks.clear();

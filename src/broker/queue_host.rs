@@ -105,13 +105,7 @@ impl QueueHost {
 
     /// A number that no other queue of this broker ever has.
     #[must_use]
-    pub fn id(&self) -> u64 {
-        self.id.0
-    }
-
-    /// The same as a type, which the store knows it by.
-    #[must_use]
-    pub fn queue_id(&self) -> QueueId {
+    pub fn id(&self) -> QueueId {
         self.id
     }
 

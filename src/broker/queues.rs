@@ -178,7 +178,7 @@ impl Vhost {
             self.record(catalog, entries.queue_deleted(host, &auto_deleted));
         }
         if let Some(storage) = self.ledger.storage() {
-            storage.forget(host.queue_id(), host.settings().durable);
+            storage.forget(host.id(), host.settings().durable);
         }
         if let Some(owner) = host.settings().exclusive
             && let Some(names) = catalog.exclusive.get_mut(&owner)

@@ -34,7 +34,9 @@ pub use kind::{
 };
 pub use password::{HashFailed, NotAHash, Password, PasswordHash, hash_password};
 pub use secret::Secret;
-pub use store::{Fsync, MemoryMax, StoreConfig};
+pub use store::{MemoryMax, StoreConfig};
+
+pub use crate::model::Fsync;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 pub use users::{User, Users};
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use crate::model::Fsync;
+
 use super::document::TableReader;
 use super::kind::{Kind, Size};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
@@ -22,18 +24,6 @@ pub struct StoreConfig {
     /// Free octets of the file system below which publishers are blocked;
     /// `None` depends on its size.
     pub disk_free_min: Option<u64>,
-}
-
-/// When the log is flushed to the disk.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Fsync {
-    /// Before a message counts as stored.
-    #[default]
-    Always,
-    /// This often: a message counts as stored once it is written.
-    Interval(Duration),
-    /// When the system does it.
-    Never,
 }
 
 impl std::fmt::Display for Fsync {

@@ -21,4 +21,4 @@ pub use message::{
 };
 pub use names::{ConsumerTag, ExchangeName, QueueName, UserName, VhostName};
 pub use progress::{Progress, TicketRange, Verdict};
-pub use settings::{Destination, ExchangeKind, ExchangeSettings, QueueSettings};
+pub use settings::{Destination, ExchangeKind, ExchangeSettings, Fsync, QueueSettings};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{ConnectionId, ExchangeName, FieldTable, QueueName};
 
@@ -89,6 +90,19 @@ pub struct QueueSettings {
     pub exclusive: Option<ConnectionId>,
     /// The arguments as declared, for equivalence checks and listings.
     pub arguments: Arc<FieldTable>,
+}
+
+/// When what was written is made durable.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Fsync {
+    /// Before each confirm, all that came in meanwhile at once.
+    #[default]
+    Always,
+    /// Every so often: confirms do not wait for it, so what came in since may
+    /// be lost by a power cut. A killed process loses nothing.
+    Interval(Duration),
+    /// Whenever the system likes, with the same caveat.
+    Never,
 }
 
 /// What a binding leads to.

@@ -55,7 +55,7 @@ pub use inspect::{
 pub use log::{Damage, DamageKind, Returned, Run, Settled};
 pub use recovery::{RecoveredContent, RecoveredQueue, RecoveredRun, Report};
 pub use segment::{PageContent, PageOutJob, PageSource};
-pub use settings::{Fsync, StoreSettings};
+pub use settings::StoreSettings;
 pub use shared::Observer;
 
 use log::{LogSettings, LogWriter, SpareFiles};

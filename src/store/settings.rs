@@ -1,19 +1,6 @@
 //! How the store is run.
 
-use std::time::Duration;
-
-/// When what was written is made durable.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Fsync {
-    /// Before each confirm, all that came in meanwhile at once.
-    #[default]
-    Always,
-    /// Every so often: confirms do not wait for it, so what came in since may
-    /// be lost by a power cut. A killed process loses nothing.
-    Interval(Duration),
-    /// Whenever the system likes, with the same caveat.
-    Never,
-}
+use crate::model::Fsync;
 
 /// The store's settings.
 #[derive(Clone, Debug)]

@@ -53,8 +53,9 @@ fn recover(path: &Path) -> Result<Arc<Node>, crate::model::BrokerError> {
 
 /// The definitions alone.
 fn open_metadata(path: &Path) -> (Metadata, Definitions) {
-    std::fs::create_dir_all(path).expect("a folder");
-    Metadata::open_file(path.join(crate::store::DEFINITIONS_NAME)).expect("it opens")
+    let files = crate::store::Disk::open(path).expect("a folder");
+    let backend = crate::store::definitions_file(&files).expect("it opens");
+    Metadata::open(backend).expect("it opens")
 }
 
 fn limits() -> ConnectionLimits {
@@ -90,7 +91,7 @@ fn declare_queue(vhost: &Vhost, name: &str, durable: bool) -> QueueId {
         .declare_queue(request, &requester(1))
         .expect("nothing stands against it");
     let host = vhost.find_queue(name).expect("it was just declared");
-    host.queue_id()
+    host.id()
 }
 
 fn exchange(name: &str, durable: bool, auto_delete: bool) -> ExchangeRequest<'_> {
@@ -158,7 +159,7 @@ fn view(vhost: &Vhost, all: bool) -> View {
     let mut queues: Vec<_> = hosts
         .map(|host| {
             let (name, settings) = (host.name().clone(), host.settings().clone());
-            (name, host.queue_id(), settings)
+            (name, host.id(), settings)
         })
         .collect();
     queues.sort_by(|(one, ..), (other, ..)| one.cmp(other));
@@ -200,13 +201,16 @@ fn durable_things_survive_and_others_do_not() {
     host.bind(to_exchange("amq.topic", "amq.fanout"), &requester(1))
         .expect("both are always there");
     let metadata = node.storage().expect("it writes").metadata();
-    assert_eq!(metadata.wait(node.definitions_ticket()), Verdict::Durable);
+    assert_eq!(
+        metadata.wait(node.durability().definitions_ticket()),
+        Verdict::Durable
+    );
     let before = view(&host, false);
     drop((host, node));
 
     let node = place.start();
     assert_eq!(
-        node.definitions_ticket(),
+        node.durability().definitions_ticket(),
         Ticket(0),
         "nothing is written again"
     );
@@ -236,16 +240,20 @@ fn what_needs_no_disk_is_not_written() {
     delete_queue(&host, "lost", 1);
     host.delete_exchange(&"lost".into(), false)
         .expect("it is not the broker's own");
-    assert_eq!(node.definitions_ticket(), Ticket(0));
+    assert_eq!(node.durability().definitions_ticket(), Ticket(0));
 
     declare_queue(&host, "kept", true);
     host.bind(to_queue("amq.topic", "kept", "k"), &requester(1))
         .expect("both are there");
-    assert_eq!(node.definitions_ticket(), Ticket(2));
+    assert_eq!(node.durability().definitions_ticket(), Ticket(2));
     declare_queue(&host, "kept", true);
     host.bind(to_queue("amq.topic", "kept", "k"), &requester(1))
         .expect("both are there");
-    assert_eq!(node.definitions_ticket(), Ticket(2), "it was there already");
+    assert_eq!(
+        node.durability().definitions_ticket(),
+        Ticket(2),
+        "it was there already"
+    );
 
     let memory_only = Node::new(
         Access::new(Users::default()),
@@ -254,7 +262,7 @@ fn what_needs_no_disk_is_not_written() {
         Arc::new(InMemory::default()),
     );
     declare_queue(&vhost(&memory_only), "q", true);
-    assert_eq!(memory_only.definitions_ticket(), Ticket(0));
+    assert_eq!(memory_only.durability().definitions_ticket(), Ticket(0));
     assert!(memory_only.storage().is_none());
 }
 
@@ -279,7 +287,7 @@ fn a_queue_that_comes_again_is_another_one() {
     let third = declare_queue(&vhost(&node), "q", true);
     let other = node.vhost(&"other".into()).expect("it was needed");
     let others = other.find_queue("q").expect("it is durable");
-    assert!(third > others.queue_id());
+    assert!(third > others.id());
 }
 
 #[test]
@@ -363,16 +371,16 @@ fn a_file_is_written_at_once_and_stands_against_what_is_stored() {
         ("/".into(), bind),
     ];
     node.define(file.clone()).expect("there is nothing else");
-    assert_eq!(node.definitions_ticket(), Ticket(1));
+    assert_eq!(node.durability().definitions_ticket(), Ticket(1));
     node.define(file.clone()).expect("it is the same");
-    assert_eq!(node.definitions_ticket(), Ticket(1));
+    assert_eq!(node.durability().definitions_ticket(), Ticket(1));
     let before = view(&vhost(&node), false);
     drop(node);
 
     let node = place.start();
     assert_eq!(view(&vhost(&node), true), before);
     node.define(file).expect("it is the same");
-    assert_eq!(node.definitions_ticket(), Ticket(0));
+    assert_eq!(node.durability().definitions_ticket(), Ticket(0));
     let changed = node.define(vec![("/".into(), logs(ExchangeKind::Direct))]);
     assert_eq!(
         changed.expect_err("it is stored as another").to_string(),
@@ -458,7 +466,10 @@ fn many_at_once_leave_on_disk_what_they_left_in_memory() {
             view(&vhost, false)
         });
         let metadata = node.storage().expect("it writes").metadata();
-        assert_eq!(metadata.wait(node.definitions_ticket()), Verdict::Durable);
+        assert_eq!(
+            metadata.wait(node.durability().definitions_ticket()),
+            Verdict::Durable
+        );
         drop(node);
         let node = place.start();
         let after = names.map(|name| {

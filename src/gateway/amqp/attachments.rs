@@ -8,11 +8,12 @@ use foldhash::HashMap;
 use slab::Slab;
 
 use crate::broker::QueueHost;
+use crate::model::QueueId;
 
 #[derive(Debug, Default)]
 pub(super) struct Attachments {
     hosts: Slab<Attachment>,
-    by_queue: HashMap<u64, u32>,
+    by_queue: HashMap<QueueId, u32>,
 }
 
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use disk::Disk;
+pub(super) use disk::names_in;
 
 /// The files of one data directory.
 pub trait Files: fmt::Debug + Send + Sync {
@@ -109,6 +110,12 @@ pub(super) fn is_full(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+/// A failure that is not to be taken for want of room, whatever its cause: that
+/// of a sync, or one behind which there is no way back.
+pub(super) fn never_full(error: io::Error) -> io::Error {
+    io::Error::other(error.to_string())
 }
 
 /// Reads a whole file.

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use crate::store::files::{Files, StoreFile};
+use crate::store::files::{Files, StoreFile, names_in, read_all};
 
 /// A data directory, only to be read. What is written is lost.
 #[derive(Debug)]
@@ -66,12 +66,7 @@ impl ReadOnly {
     }
 
     pub(super) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        let file = self.file(name)?;
-        let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
-        let mut octets = vec![0; length];
-        let count = file.read_at(&mut octets, 0)?;
-        octets.truncate(count);
-        Ok(octets)
+        read_all(&self.file(name)?)
     }
 
     /// Blocks that could not be read so far: their files and offsets.
@@ -106,14 +101,7 @@ impl Files for ReadOnly {
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            if let Ok(name) = entry?.file_name().into_string() {
-                names.push(name);
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
+        names_in(&self.path)
     }
 
     fn sync_names(&self) -> io::Result<()> {

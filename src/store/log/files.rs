@@ -8,7 +8,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use crate::model::{QueueId, SequenceRange};
-use crate::store::files::{Files, StoreFile};
+use crate::store::files::{Files, StoreFile, never_full};
 use crate::store::ledger::Ledger;
 use crate::store::octets::ALIGNMENT;
 
@@ -329,9 +329,4 @@ impl LogFiles {
             None => Ok(()),
         }
     }
-}
-
-/// A failed sync, which is no want of room whatever its cause.
-fn never_full(error: io::Error) -> io::Error {
-    io::Error::other(error.to_string())
 }

@@ -15,12 +15,13 @@ mod writer;
 mod tests;
 
 pub(super) use files::{OldFile, log_name, log_number};
-pub(super) use payload::put_messages;
+#[cfg(test)]
+pub(super) use payload::put_body;
 pub(super) use payload::{
-    Messages, QueueState, Stored, put_body, put_lengths, read_checkpoint, read_messages,
-    read_settlements, read_stored,
+    Messages, QueueState, Stored, read_checkpoint, read_messages, read_settlements, read_stored,
 };
 pub use payload::{Returned, Run, Settled};
+pub(super) use payload::{put_message, put_messages};
 pub use record::RecordKind;
 pub(super) use record::{
     FILE_HEADER_BYTES, FLAG_CLEAN, FORMAT_VERSION, FileHeader, HEADER_BYTES, Header,

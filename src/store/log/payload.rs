@@ -105,7 +105,8 @@ pub(in crate::store) fn put_messages<'a>(
     }
 }
 
-fn put_message(out: &mut Vec<u8>, message: &Message) {
+/// Appends a message.
+pub(in crate::store) fn put_message(out: &mut Vec<u8>, message: &Message) {
     let (envelope, header) = (message.envelope(), message.header());
     put_lengths(
         out,
@@ -143,13 +144,7 @@ pub(in crate::store) fn put_body(out: &mut Vec<u8>, body: Body<'_>) {
 
 /// Appends a message's lengths and flags. A header fits into a frame and a body
 /// into its limit, so both have 32 bits; an envelope is two short strings.
-pub(in crate::store) fn put_lengths(
-    out: &mut Vec<u8>,
-    envelope: usize,
-    header: usize,
-    body: usize,
-    persistent: bool,
-) {
+fn put_lengths(out: &mut Vec<u8>, envelope: usize, header: usize, body: usize, persistent: bool) {
     octets::put_u32(out, header as u32);
     octets::put_u32(out, body as u32);
     out.extend_from_slice(&(envelope as u16).to_le_bytes());

@@ -146,8 +146,7 @@ impl SpareFiles {
             return Err(error);
         }
         // Whatever its cause, a failed sync is not one to go on after.
-        let synced = handle.sync();
-        synced.map_err(|error| io::Error::other(error.to_string()))?;
+        handle.sync().map_err(files::never_full)?;
         if let Err(error) = files.rename(&unfinished, &name) {
             self.full.store(files::is_full(&error), Ordering::Release);
             files.remove(&unfinished)?;

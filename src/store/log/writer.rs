@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use crate::model::Ticket;
+use crate::model::{Fsync, Ticket};
 use crate::store::files::{self, Files};
 use crate::store::ledger::{Done, Ledger};
 use crate::store::octets::{self, ALIGNMENT};
 use crate::store::segment::{Job, SegmentEvent};
-use crate::store::settings::Fsync;
 use crate::store::shared::{Control, Pending, Record, Shared, Stop};
 
 use super::carry::Carry;
@@ -378,17 +377,17 @@ impl LogWriter {
     fn roll(&mut self, bytes: u64, urgency: Urgency) -> io::Result<()> {
         let mut checkpoint = Vec::new();
         put_checkpoint(&mut checkpoint, &self.ledger.states());
-        let own = (HEADER_BYTES + checkpoint.len()).next_multiple_of(ALIGNMENT);
+        let own = record_bytes(checkpoint.len());
         // At the start the older files alone know what is settled, until the
         // checkpoint is durable.
         if self.log.has_current() {
             self.log.release_done(&self.ledger)?;
         }
-        self.log.roll(bytes + own as u64, urgency)?;
+        self.log.roll(bytes + own, urgency)?;
         // There is no way back to the older file, even if all that is missing
         // is room.
         self.put_record(RecordKind::Checkpoint, 0, &checkpoint)
-            .map_err(|error| io::Error::other(error.to_string()))?;
+            .map_err(files::never_full)?;
         if self.spares.is_empty(Urgency::Messages) {
             let _ = self.pager.send(Job::Prepare);
         }

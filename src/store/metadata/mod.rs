@@ -30,15 +30,12 @@ mod writer;
 mod tests;
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 use redb::StorageBackend;
-use redb::backends::FileBackend;
 
 use crate::model::Ticket;
 
@@ -111,28 +108,6 @@ pub enum MetadataError {
 }
 
 impl Metadata {
-    /// Opens the definitions in a file, which is created if it is missing.
-    ///
-    /// # Errors
-    /// See [`Metadata::open`].
-    pub fn open_file(path: impl AsRef<Path>) -> Result<(Self, Definitions), MetadataError> {
-        let path = path.as_ref();
-        let is_new = !path.try_exists()?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        if is_new {
-            // The name must survive a power failure as well.
-            let folder = path.parent().filter(|folder| *folder != Path::new(""));
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-        }
-        let backend = FileBackend::new(file).map_err(|error| Box::new(redb::Error::from(error)))?;
-        Self::open(backend)
-    }
-
     /// Opens the definitions in `backend`; an empty one gets a new database.
     /// After a full disk, the backend is used again after it was closed.
     ///

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::model::{
     Block, BlockBuilder, Body, LARGE_BODY_BYTES, Message, QueueId, Sequence, SequenceRange,
 };
-use crate::store::log::{Stored, put_body, put_lengths, read_stored};
+use crate::store::log::{Stored, put_message, read_stored};
 use crate::store::octets::{self, Reader};
 
 use super::pager::PageSource;
@@ -138,17 +138,7 @@ pub(in crate::store) fn encode_page(
         number += 1;
         octets::put_u32(out, 0);
         octets::put_u32(out, index);
-        let (envelope, header) = (message.envelope(), message.header());
-        put_lengths(
-            out,
-            envelope.len(),
-            header.len(),
-            message.body_bytes(),
-            message.persistent(),
-        );
-        out.extend_from_slice(envelope);
-        out.extend_from_slice(header);
-        put_body(out, message.body());
+        put_message(out, message);
         let crc = crc32c::crc32c_append(seed, out.get(start + 4..).unwrap_or_default());
         octets::overwrite(out, start, &crc.to_le_bytes());
         persistent += u32::from(message.persistent());
@@ -336,6 +326,7 @@ pub(in crate::store) fn read_segment_header(octets: &[u8]) -> Option<(u16, Queue
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::log::put_body;
 
     fn messages() -> Vec<(Sequence, Message)> {
         (0..20)

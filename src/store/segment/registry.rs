@@ -154,14 +154,10 @@ impl Registry {
         let payload = octets
             .get(PAGE_HEADER_BYTES..PAGE_HEADER_BYTES + header.payload_bytes as usize)
             .unwrap_or_else(|| octets.get(PAGE_HEADER_BYTES..).unwrap_or_default());
-        let mut content = match gone {
-            // What was not persistent did not survive, like what was settled.
-            Some(gone) => read_page(&header, payload, |place, _| !gone.contains(place)),
-            None => read_page(&header, payload, |_, _| true),
-        };
-        if let Some(gone) = self.state.lock().gone.get(&queue) {
-            content.damaged.retain(|place| !gone.contains(*place));
-        }
+        // What was not persistent did not survive, like what was settled.
+        let is_gone = |place| gone.as_ref().is_some_and(|gone| gone.contains(place));
+        let mut content = read_page(&header, payload, |place, _| !is_gone(place));
+        content.damaged.retain(|place| !is_gone(*place));
         if !content.damaged.is_empty() {
             self.keep_aside(page, &octets);
         }

@@ -363,12 +363,16 @@ fn a_changed_file_is_refused_or_read() {
 #[test]
 fn a_file_is_made_and_found_again() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("metadata");
-    let (metadata, _) = Metadata::open_file(&path).expect("it is made");
+    let open = |files: &crate::store::Disk| {
+        let backend = crate::store::definitions_file(files).expect("there is room");
+        Metadata::open(backend)
+    };
+    let files = crate::store::Disk::open(folder.path()).expect("it is ours");
+    let (metadata, _) = open(&files).expect("it is made");
     metadata.submit(queue("q", 1));
-    let error = Metadata::open_file(&path).expect_err("one at a time");
-    assert!(error.to_string().contains("already open"), "{error}");
+    let error = crate::store::Disk::open(folder.path()).expect_err("one at a time");
+    assert!(error.to_string().contains("has it open"), "{error}");
     drop(metadata);
-    let (_metadata, definitions) = Metadata::open_file(&path).expect("it is there");
+    let (_metadata, definitions) = open(&files).expect("it is there");
     assert_eq!(definitions.vhosts[0].queues.len(), 1);
 }
