@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use leveret::model::{BlockBuilder, Body, ConnectionId, ConsumerKey, Message, Now, QueueSettings};
+use leveret::model::{
+    BlockBuilder, Body, ConnectionId, ConsumerKey, Message, Now, QueueSettings, Traits,
+};
 use leveret::queue::{ChannelCredit, ConsumerSpec, Delivery, Outcome, Queue, UnsettledSlot};
 
 const BATCH: usize = 100;
@@ -42,7 +44,12 @@ impl Bench {
         }
         let mut builder = BlockBuilder::default();
         for _ in 0..BATCH {
-            builder.push(b"\0\x01q", &[0; 14], Body::Slice(&[0; 16]), false);
+            builder.push(
+                b"\0\x01q",
+                &[0; 14],
+                Body::Slice(&[0; 16]),
+                Traits::default(),
+            );
         }
         let block = Arc::new(builder.finish());
         let message = |index| Message::new(Arc::clone(&block), index);

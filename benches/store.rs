@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leveret::model::{
-    BlockBuilder, Body, Fsync, Message, Page, QueueId, Sequence, SequenceRange, Ticket, Verdict,
+    BlockBuilder, Body, Fsync, Message, Page, QueueId, Sequence, SequenceRange, Ticket, Traits,
+    Verdict,
 };
 use leveret::store::{
     Disk, Opened, PageOutJob, RecoveredContent, Run, Settled, Store, StoreSettings,
@@ -45,7 +46,12 @@ fn messages(count: usize) -> Vec<Message> {
     let mut messages = Vec::with_capacity(count);
     let mut builder = BlockBuilder::default();
     while messages.len() < count {
-        builder.push(b"\0\x01q", &[0; 14], Body::Slice(&[7; BODY_BYTES]), true);
+        builder.push(
+            b"\0\x01q",
+            &[0; 14],
+            Body::Slice(&[7; BODY_BYTES]),
+            Traits::new(true),
+        );
         let pushed = messages.len() + 1;
         if builder.is_full() || pushed == count || pushed % 16 == 0 {
             let block = Arc::new(builder.finish());

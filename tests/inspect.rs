@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use leveret::model::{
-    BlockBuilder, Body, Message, QueueId, QueueSettings, Sequence, SequenceRange, Verdict,
+    BlockBuilder, Body, Message, QueueId, QueueSettings, Sequence, SequenceRange, Traits, Verdict,
 };
 use leveret::store::metadata::{self, Change, Metadata};
 use leveret::store::{
@@ -166,7 +166,7 @@ fn message(number: u64) -> Message {
         b"\0\x05tasks",
         b"header",
         Body::Slice(body.as_bytes()),
-        true,
+        Traits::new(true),
     );
     Message::new(Arc::new(builder.finish()), 0)
 }

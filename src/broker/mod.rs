@@ -7,6 +7,7 @@
 
 mod access;
 mod alarms;
+mod clock;
 mod definitions;
 mod durability;
 mod exchanges;
@@ -28,6 +29,7 @@ mod vhost;
 pub use crate::store::Settled;
 pub use access::{Access, LoginRefused};
 pub use alarms::{Alarm, AlarmSet, Alarms};
+pub use clock::Clock;
 pub use definitions::Definition;
 pub use durability::{Durability, InMemory, Waiters};
 pub use exchanges::{BindRequest, ExchangeRequest};

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -12,12 +11,14 @@ use tokio::sync::Notify;
 use crate::model::{BrokerError, ConnectionId, Now, UserName, VhostName};
 
 use super::ledger::Ledger;
-use super::{Access, Alarms, Durability, Outbox, Outgoing, ReplyTargets, Storage, Vhost, Wakes};
+use super::{
+    Access, Alarms, Clock, Durability, Outbox, Outgoing, ReplyTargets, Storage, Vhost, Wakes,
+};
 
 /// One running broker.
 #[derive(Debug)]
 pub struct Node {
-    started: Instant,
+    clock: Clock,
     access: Access,
     pub(super) vhosts: RwLock<HashMap<VhostName, Arc<Vhost>>>,
     pub(super) ledger: Arc<Ledger>,
@@ -79,9 +80,9 @@ impl Node {
         durability: Arc<dyn Durability>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            started: ledger
+            clock: ledger
                 .storage()
-                .map_or_else(Instant::now, |storage| storage.started()),
+                .map_or_else(Clock::start, |storage| storage.clock()),
             access,
             ledger,
             limits,
@@ -95,10 +96,16 @@ impl Node {
         })
     }
 
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// The moment, for the pure layers.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now(self.started.elapsed())
+        self.clock.now()
     }
 
     /// Users and how they log in.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use leveret_protocol::header::{self, PROPERTIES_OFFSET, PropertyScan};
 use leveret_protocol::{DecodeError, Limits, table};
 
-use crate::model::{BrokerError, FieldTable, FieldValue, UserName};
+use crate::model::{BrokerError, FieldTable, FieldValue, TIMER_MAX, Traits, UserName, deliver_at};
 
 /// A message's properties as far as the broker looks at them.
 #[derive(Debug)]
@@ -14,13 +14,14 @@ pub(super) struct Notable<'a> {
     header: Cow<'a, [u8]>,
     headers: Option<&'a [u8]>,
     extra_keys: Vec<String>,
+    traits: Traits,
 }
 
 impl<'a> Notable<'a> {
     /// Reads and checks them. `header` is a content header's payload.
     ///
     /// # Errors
-    /// 406 for another user's id, a message TTL, CC or BCC that is no list.
+    /// 406 for another user's id, a bad message TTL, CC or BCC that is no list.
     pub(super) fn new(header: &'a [u8], user: &UserName) -> Result<Self, BrokerError> {
         let properties = header.get(PROPERTIES_OFFSET..).unwrap_or_default();
         let scan = PropertyScan::new(properties).map_err(malformed)?;
@@ -31,13 +32,16 @@ impl<'a> Notable<'a> {
                 "user_id property set to '{claimed}' but authenticated user was '{user}'"
             )));
         }
+        let mut traits = Traits::new(scan.persistent());
         if let Some(expiration) = scan.expiration {
-            return Err(refuse_expiration(expiration));
+            check_expiration(expiration)?;
+            traits = traits.with_expiration();
         }
         let mut notable = Self {
             header: header.into(),
             headers: scan.headers,
             extra_keys: Vec::new(),
+            traits,
         };
         if let Some(entries) = scan.headers {
             table::validate(entries, &Limits::default()).map_err(malformed)?;
@@ -48,8 +52,16 @@ impl<'a> Notable<'a> {
                     notable.header = without_bcc(header)?.into();
                 }
             }
+            if entries.windows(3).any(|octets| octets == b"x-d") && deliver_at(&scan, 0).is_some() {
+                notable.traits = notable.traits.with_schedule();
+            }
         }
         Ok(notable)
+    }
+
+    /// What is to be known of it later.
+    pub(super) fn traits(&self) -> Traits {
+        self.traits
     }
 
     /// The content header to store, without BCC.
@@ -108,13 +120,12 @@ fn without_bcc(header: &[u8]) -> Result<Vec<u8>, BrokerError> {
     Ok(without)
 }
 
-fn refuse_expiration(expiration: &str) -> BrokerError {
-    if expiration.parse::<u32>().is_ok() {
-        // A message that should expire and does not would be worse than none.
-        let text = "message TTL (property 'expiration') is not supported yet";
-        BrokerError::Precondition(text.to_owned())
-    } else {
-        BrokerError::Precondition(format!("invalid expiration '{expiration}'"))
+fn check_expiration(expiration: &str) -> Result<(), BrokerError> {
+    match expiration.parse::<u64>() {
+        Ok(0..=TIMER_MAX) => Ok(()),
+        _ => Err(BrokerError::Precondition(format!(
+            "invalid expiration '{expiration}'"
+        ))),
     }
 }
 

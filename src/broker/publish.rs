@@ -14,14 +14,14 @@ use foldhash::HashMap;
 
 use crate::model::{
     Block, BlockBuilder, Body, BrokerError, ExchangeName, FieldTable, LARGE_BODY_BYTES, Message,
-    Now, QueueId, Ticket, envelope_parts,
+    Now, QueueId, Ticket, Traits, envelope_parts,
 };
 use crate::routing::{Routed, RoutingTable};
 use crate::store::Settled;
 
 use super::properties::Notable;
 use super::reply_to::{self, ReplyTargets};
-use super::{Outgoing, QueueHost, Requester, Storage, Vhost, Wakes};
+use super::{Clock, Outgoing, QueueHost, Requester, Storage, Vhost, Wakes};
 
 use record::RecordDraft;
 
@@ -45,6 +45,7 @@ pub struct Incoming<'a> {
 /// One connection's way to the queues of its virtual host.
 #[derive(Debug)]
 pub struct Publisher {
+    clock: Clock,
     vhost: Arc<Vhost>,
     storage: Option<Arc<Storage>>,
     reply_targets: Arc<ReplyTargets>,
@@ -93,8 +94,14 @@ struct Batch {
 impl Publisher {
     /// A publisher into a virtual host.
     #[must_use]
-    pub fn new(vhost: Arc<Vhost>, reply_targets: Arc<ReplyTargets>, requester: Requester) -> Self {
+    pub fn new(
+        clock: Clock,
+        vhost: Arc<Vhost>,
+        reply_targets: Arc<ReplyTargets>,
+        requester: Requester,
+    ) -> Self {
         Self {
+            clock,
             routing: vhost.routing(),
             version: vhost.version(),
             storage: vhost.ledger.storage().cloned(),
@@ -124,6 +131,8 @@ impl Publisher {
     ) -> Result<bool, BrokerError> {
         if self.batch.count == 0 {
             self.refresh();
+            // All of one read arrive at once.
+            self.batch.builder.arrived(self.clock.now().millis());
         }
         if incoming.notable {
             return self.publish_notable(incoming, wakes);
@@ -136,7 +145,8 @@ impl Publisher {
         if targets.is_empty() {
             return Ok(false);
         }
-        let number = self.batch.store(incoming, incoming.header);
+        let traits = Traits::new(incoming.persistent);
+        let number = self.batch.store(incoming, incoming.header, traits);
         self.batch.enqueue(number, targets, &mut self.targets);
         Ok(true)
     }
@@ -305,7 +315,7 @@ impl Publisher {
         if self.own_targets.is_empty() {
             return Ok(false);
         }
-        let number = self.batch.store(incoming, header);
+        let number = self.batch.store(incoming, header, notable.traits());
         self.batch
             .enqueue(number, &self.own_targets, &mut self.targets);
         Ok(true)
@@ -318,7 +328,7 @@ impl Publisher {
             return false;
         };
         let mut batch = Batch::default();
-        batch.store(incoming, header);
+        batch.store(incoming, header, Traits::new(incoming.persistent));
         batch.close_block();
         if let Some((_, block)) = batch.blocks.pop() {
             let message = Message::new(block, 0);
@@ -338,7 +348,7 @@ impl Publisher {
 
 impl Batch {
     /// Stores a message; its number in this batch.
-    fn store(&mut self, incoming: &Incoming<'_>, header: &[u8]) -> u32 {
+    fn store(&mut self, incoming: &Incoming<'_>, header: &[u8], traits: Traits) -> u32 {
         let number = self.count;
         self.count += 1;
         match incoming.body {
@@ -346,15 +356,14 @@ impl Batch {
                 self.close_block();
                 let chunks: Vec<Bytes> = chunks.to_vec();
                 self.builder
-                    .push_large(incoming.envelope, header, chunks, incoming.persistent);
+                    .push_large(incoming.envelope, header, chunks, traits);
                 self.close_block();
             }
             body => {
                 if self.builder.is_full() {
                     self.close_block();
                 }
-                self.builder
-                    .push(incoming.envelope, header, body, incoming.persistent);
+                self.builder.push(incoming.envelope, header, body, traits);
             }
         }
         number

@@ -6,7 +6,6 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use foldhash::HashMap;
 use parking_lot::Mutex;
@@ -18,11 +17,11 @@ use crate::store::{
     StoreError, StoreSettings, definitions_file,
 };
 
-use super::{Durability, Waiters};
+use super::{Clock, Durability, Waiters};
 
 /// A node's storage.
 pub struct Storage {
-    started: Instant,
+    clock: Clock,
     metadata: Metadata,
     store: Store,
     waiters: Arc<Waiters>,
@@ -127,7 +126,7 @@ impl Storage {
             report,
         } = opened.map_err(|cause| StorageError::Messages { path, cause })?;
         let storage = Arc::new(Self {
-            started: Instant::now(),
+            clock: Clock::start(),
             metadata,
             store,
             waiters,
@@ -158,14 +157,14 @@ impl Storage {
         Ok((storage, recovered))
     }
 
-    /// When it was opened: the node's clock begins there.
-    pub(super) fn started(&self) -> Instant {
-        self.started
+    /// The node's clock, which began when this was opened.
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// The moment, for what no connection asked for.
     pub(super) fn now(&self) -> Now {
-        Now(self.started.elapsed())
+        self.clock.now()
     }
 
     /// The definitions.

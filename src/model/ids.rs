@@ -24,10 +24,19 @@ pub struct DeliveryTag(pub u64);
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PublishSeqNo(pub u64);
 
-/// A moment on the broker's monotonic clock: the time since it started. The
-/// pure layers get it as an argument.
+/// A moment: the time since 1970 as the machine's clock had it when the broker
+/// started, and from there on a clock that never goes back. The pure layers get
+/// it as an argument.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Now(pub Duration);
+
+impl Now {
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn millis(self) -> u64 {
+        self.0.as_millis() as u64
+    }
+}
 
 /// One queue for as long as its data directory lives; never reused, so that
 /// nothing of a deleted queue is ever taken for its namesake's.
@@ -38,6 +47,17 @@ pub struct QueueId(pub u64);
 /// restarts, never reused.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Sequence(pub u64);
+
+/// What a queue wants to know of a page without reading it; the store keeps it
+/// with the page, over restarts too.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PageTag {
+    /// Which of the queue's lists its messages are of.
+    pub class: u8,
+    /// The first moment at which something is due with one of them, in
+    /// milliseconds since 1970; 0 if nothing ever is. 56 bits are kept.
+    pub due: u64,
+}
 
 /// Consecutive places of a queue: `first` up to, not including, `end`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Traits;
+
 /// Octets after which a block is closed and the next begun.
 pub const BLOCK_BYTES: usize = 32 * 1024;
 /// Bodies from this size on are shared with the read buffer instead of copied.
@@ -32,6 +34,7 @@ pub struct Message {
 pub struct Block {
     data: Box<[u8]>,
     entries: Box<[Entry]>,
+    arrived: Arrivals<Box<[u64]>>,
     /// The body of the only message, where it was too large to copy.
     large_body: Vec<Bytes>,
 }
@@ -40,13 +43,30 @@ pub struct Block {
 #[derive(Debug, Default)]
 pub struct BlockBuilder {
     block: Building,
+    /// When what is pushed next arrived.
+    arrived: u64,
 }
 
 #[derive(Debug, Default)]
 struct Building {
     data: Vec<u8>,
     entries: Vec<Entry>,
+    arrived: Arrivals<Vec<u64>>,
     large_body: Vec<Bytes>,
+}
+
+/// When a block's messages arrived, in milliseconds since 1970. What comes in
+/// one read arrives at once, so that mostly one number says it.
+#[derive(Debug)]
+enum Arrivals<T> {
+    AtOnce(u64),
+    Each(T),
+}
+
+impl<T> Default for Arrivals<T> {
+    fn default() -> Self {
+        Self::AtOnce(0)
+    }
 }
 
 /// A message's body.
@@ -64,7 +84,7 @@ struct Entry {
     header_bytes: u32,
     body_bytes: u32,
     envelope_bytes: u16,
-    persistent: bool,
+    traits: Traits,
 }
 
 impl Message {
@@ -79,7 +99,7 @@ impl Message {
         writer.shortstr(exchange);
         writer.shortstr(routing_key);
         let mut builder = BlockBuilder::default();
-        builder.push(&envelope, header, Body::Slice(body), false);
+        builder.push(&envelope, header, Body::Slice(body), Traits::default());
         Self {
             block: Arc::new(builder.finish()),
             index: 0,
@@ -143,7 +163,24 @@ impl Message {
     /// Whether the publisher asked that it survive a restart.
     #[must_use]
     pub fn persistent(&self) -> bool {
-        self.entry().persistent
+        self.entry().traits.persistent()
+    }
+
+    /// What is known of it without looking into its properties.
+    #[inline]
+    #[must_use]
+    pub fn traits(&self) -> Traits {
+        self.entry().traits
+    }
+
+    /// When the broker got it, in milliseconds since 1970; 0 if that is not
+    /// known.
+    #[must_use]
+    pub fn arrived(&self) -> u64 {
+        match &self.block.arrived {
+            Arrivals::AtOnce(arrived) => *arrived,
+            Arrivals::Each(each) => each.get(self.index as usize).copied().unwrap_or_default(),
+        }
     }
 
     /// The exchange that it was published to.
@@ -186,11 +223,12 @@ impl Message {
                 start = end;
                 continue;
             }
+            builder.arrived(message.arrived());
             builder.push(
                 message.envelope(),
                 message.header(),
                 message.body(),
-                message.persistent(),
+                message.traits(),
             );
             if builder.is_full() || end == messages.len() {
                 close(&mut builder, &mut messages[start..end]);
@@ -238,14 +276,25 @@ impl Block {
 }
 
 impl BlockBuilder {
+    /// Says when the messages arrived that are pushed from now on, in
+    /// milliseconds since 1970.
+    pub fn arrived(&mut self, arrived: u64) {
+        if arrived == self.arrived && !self.is_empty() {
+            return;
+        }
+        self.arrived = arrived;
+        let block = &mut self.block;
+        match &mut block.arrived {
+            at_once if block.entries.is_empty() => *at_once = Arrivals::AtOnce(arrived),
+            Arrivals::AtOnce(before) => {
+                block.arrived = Arrivals::Each(vec![*before; block.entries.len()]);
+            }
+            Arrivals::Each(_) => {}
+        }
+    }
+
     /// Appends a message whose body is copied; its index in the block.
-    pub fn push(
-        &mut self,
-        envelope: &[u8],
-        header: &[u8],
-        body: Body<'_>,
-        persistent: bool,
-    ) -> u32 {
+    pub fn push(&mut self, envelope: &[u8], header: &[u8], body: Body<'_>, traits: Traits) -> u32 {
         let data = &mut self.block.data;
         let start = data.len();
         data.reserve(envelope.len() + header.len() + body.len());
@@ -257,23 +306,17 @@ impl BlockBuilder {
                 .iter()
                 .for_each(|chunk| data.extend_from_slice(chunk)),
         }
-        self.add_entry(start, envelope, header, body.len(), persistent)
+        self.add_entry(start, envelope, header, body.len(), traits)
     }
 
     /// Makes this the block of one message whose body is not copied.
-    pub fn push_large(
-        &mut self,
-        envelope: &[u8],
-        header: &[u8],
-        body: Vec<Bytes>,
-        persistent: bool,
-    ) {
+    pub fn push_large(&mut self, envelope: &[u8], header: &[u8], body: Vec<Bytes>, traits: Traits) {
         debug_assert!(self.is_empty(), "a large body is alone in its block");
         self.block.data.extend_from_slice(envelope);
         self.block.data.extend_from_slice(header);
         let body_bytes = body.iter().map(Bytes::len).sum();
         self.block.large_body = body;
-        self.add_entry(0, envelope, header, body_bytes, persistent);
+        self.add_entry(0, envelope, header, body_bytes, traits);
     }
 
     /// Whether the next message belongs into another block.
@@ -295,10 +338,15 @@ impl BlockBuilder {
         let block = Block {
             data: self.block.data.as_slice().into(),
             entries: self.block.entries.as_slice().into(),
+            arrived: match std::mem::take(&mut self.block.arrived) {
+                Arrivals::AtOnce(arrived) => Arrivals::AtOnce(arrived),
+                Arrivals::Each(each) => Arrivals::Each(each.into()),
+            },
             large_body: std::mem::take(&mut self.block.large_body),
         };
         self.block.data.clear();
         self.block.entries.clear();
+        self.block.arrived = Arrivals::AtOnce(self.arrived);
         block
     }
 
@@ -308,7 +356,7 @@ impl BlockBuilder {
         envelope: &[u8],
         header: &[u8],
         body_bytes: usize,
-        persistent: bool,
+        traits: Traits,
     ) -> u32 {
         debug_assert!(envelope.len() <= 512, "an envelope is two short strings");
         let index = self.block.entries.len() as u32;
@@ -317,8 +365,11 @@ impl BlockBuilder {
             header_bytes: header.len() as u32,
             body_bytes: body_bytes as u32,
             envelope_bytes: envelope.len() as u16,
-            persistent,
+            traits,
         });
+        if let Arrivals::Each(each) = &mut self.block.arrived {
+            each.push(self.arrived);
+        }
         index
     }
 }
@@ -380,7 +431,7 @@ mod tests {
                 ENVELOPE,
                 HEADER,
                 Body::Slice(body.as_bytes()),
-                number % 2 == 0,
+                Traits::new(number % 2 == 0),
             );
             if builder.is_full() || number + 1 == count {
                 let block = Arc::new(builder.finish());
@@ -447,7 +498,7 @@ mod tests {
     fn compact_copies_fill_several_blocks_and_leave_large_bodies_alone() {
         let mut large = BlockBuilder::default();
         let chunks = vec![Bytes::from(vec![b'x'; LARGE_BODY_BYTES]); 2];
-        large.push_large(ENVELOPE, HEADER, chunks, false);
+        large.push_large(ENVELOPE, HEADER, chunks, Traits::default());
         let large = Message::new(Arc::new(large.finish()), 0);
         let mut messages = small_messages(4_000);
         messages.insert(0, large.clone());
@@ -462,5 +513,29 @@ mod tests {
             assert_eq!(Arc::ptr_eq(&message.block, &large.block), is_large);
             assert!(is_large || message.block.stored_bytes() < 2 * BLOCK_BYTES);
         }
+    }
+
+    #[test]
+    fn each_message_keeps_the_time_of_its_arrival() {
+        let mut builder = BlockBuilder::default();
+        let mut expected = Vec::new();
+        for (number, arrived) in [5, 5, 7, 7, 6].into_iter().enumerate() {
+            builder.arrived(arrived);
+            builder.push(ENVELOPE, HEADER, Body::Slice(b"x"), Traits::default());
+            expected.push(arrived);
+            if number == 1 {
+                assert!(matches!(builder.block.arrived, Arrivals::AtOnce(5)));
+            }
+        }
+        let block = Arc::new(builder.finish());
+        let mut messages: Vec<_> = (0..5)
+            .map(|index| Message::new(Arc::clone(&block), index))
+            .collect();
+        assert!(messages.iter().map(Message::arrived).eq(expected.clone()));
+        Message::compact(&mut messages);
+        assert!(messages.iter().map(Message::arrived).eq(expected));
+        builder.push(ENVELOPE, HEADER, Body::Slice(b"x"), Traits::default());
+        let next = Message::new(Arc::new(builder.finish()), 0);
+        assert_eq!(next.arrived(), 6, "the clock stands until it is moved");
     }
 }

@@ -7,11 +7,14 @@ mod ids;
 mod message;
 mod names;
 mod progress;
+mod properties;
+mod rules;
 mod settings;
+mod traits;
 
 pub use error::{BrokerError, Entity, ReplyText};
 pub use ids::{
-    ConnectionId, ConsumerKey, DeliveryTag, Now, Page, PublishSeqNo, QueueId, Sequence,
+    ConnectionId, ConsumerKey, DeliveryTag, Now, Page, PageTag, PublishSeqNo, QueueId, Sequence,
     SequenceRange, Ticket,
 };
 pub use leveret_protocol::{FieldTable, FieldValue};
@@ -21,4 +24,7 @@ pub use message::{
 };
 pub use names::{ConsumerTag, ExchangeName, QueueName, UserName, VhostName};
 pub use progress::{Progress, TicketRange, Verdict};
+pub use properties::{DELAY_HEADER, DELIVER_AT_HEADER, TIMER_MAX, deliver_at};
+pub use rules::{Deduplication, Overflow, QueueRules, Retry, RetryOf};
 pub use settings::{Destination, ExchangeKind, ExchangeSettings, Fsync, QueueSettings};
+pub use traits::Traits;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ConnectionId, ExchangeName, FieldTable, QueueName};
+use super::{ConnectionId, ExchangeName, FieldTable, QueueName, QueueRules};
 
 /// An exchange type's name, known to `routing::EXCHANGE_TYPES`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -88,6 +88,8 @@ pub struct QueueSettings {
     pub auto_delete: bool,
     /// The one connection that may use it, and with which it goes.
     pub exclusive: Option<ConnectionId>,
+    /// What the arguments ask for; policies may add to it.
+    pub rules: QueueRules,
     /// The arguments as declared, for equivalence checks and listings.
     pub arguments: Arc<FieldTable>,
 }

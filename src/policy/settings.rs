@@ -7,7 +7,7 @@ use super::arguments::{
 };
 use crate::model::{
     BrokerError, ConnectionId, Entity, ExchangeKind, ExchangeName, ExchangeSettings, FieldTable,
-    QueueName, QueueSettings, VhostName,
+    QueueName, QueueRules, QueueSettings, VhostName,
 };
 
 /// The settings of a queue that a client declares; `exclusive` names the
@@ -27,6 +27,7 @@ pub fn queue_settings(
         durable,
         auto_delete,
         exclusive,
+        rules: QueueRules::default(),
         arguments: Arc::default(),
     };
     let queue = || Entity::Queue(name.clone(), vhost.clone());

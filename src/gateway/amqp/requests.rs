@@ -64,6 +64,7 @@ impl Connection {
             user: self.user.clone(),
         };
         let publisher = Publisher::new(
+            self.node.clock(),
             std::sync::Arc::clone(&vhost),
             std::sync::Arc::clone(self.node.reply_targets()),
             requester.clone(),

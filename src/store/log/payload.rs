@@ -1,7 +1,7 @@
 //! What records hold: messages with their places, settlements, checkpoints.
 //! `docs/storage.md` has the layouts.
 
-use crate::model::{Body, Message, QueueId, Sequence, SequenceRange};
+use crate::model::{Body, Message, QueueId, Sequence, SequenceRange, Traits};
 use crate::store::octets::{self, Reader};
 
 /// Consecutive messages of a record that went to consecutive places of a queue.
@@ -44,7 +44,7 @@ pub(in crate::store) struct Stored<'a> {
     pub(in crate::store) envelope: &'a [u8],
     pub(in crate::store) header: &'a [u8],
     pub(in crate::store) body: &'a [u8],
-    pub(in crate::store) persistent: bool,
+    pub(in crate::store) traits: Traits,
 }
 
 /// What a messages record holds.
@@ -82,7 +82,6 @@ const RUN_BYTES: usize = 24;
 const RETURNED_BYTES: usize = 20;
 /// Octets of a message's lengths in front of it.
 const ENTRY_BYTES: usize = 12;
-const FLAG_PERSISTENT: u8 = 1;
 
 /// Appends a messages record's payload.
 pub(in crate::store) fn put_messages<'a>(
@@ -113,7 +112,7 @@ pub(in crate::store) fn put_message(out: &mut Vec<u8>, message: &Message) {
         envelope.len(),
         header.len(),
         message.body_bytes(),
-        message.persistent(),
+        message.traits(),
     );
     out.extend_from_slice(envelope);
     out.extend_from_slice(header);
@@ -127,7 +126,7 @@ pub(in crate::store) fn put_stored(out: &mut Vec<u8>, message: &Stored<'_>) {
         message.envelope.len(),
         message.header.len(),
         message.body.len(),
-        message.persistent,
+        message.traits,
     );
     out.extend_from_slice(message.envelope);
     out.extend_from_slice(message.header);
@@ -144,11 +143,11 @@ pub(in crate::store) fn put_body(out: &mut Vec<u8>, body: Body<'_>) {
 
 /// Appends a message's lengths and flags. A header fits into a frame and a body
 /// into its limit, so both have 32 bits; an envelope is two short strings.
-fn put_lengths(out: &mut Vec<u8>, envelope: usize, header: usize, body: usize, persistent: bool) {
+fn put_lengths(out: &mut Vec<u8>, envelope: usize, header: usize, body: usize, traits: Traits) {
     octets::put_u32(out, header as u32);
     octets::put_u32(out, body as u32);
     out.extend_from_slice(&(envelope as u16).to_le_bytes());
-    out.push(if persistent { FLAG_PERSISTENT } else { 0 });
+    out.push(traits.bits());
     out.push(0);
 }
 
@@ -160,7 +159,7 @@ pub(in crate::store) fn read_stored<'a>(reader: &mut Reader<'a>) -> Option<Store
         envelope: reader.octets(envelope.into())?,
         header: reader.octets(header as usize)?,
         body: reader.octets(body as usize)?,
-        persistent: flags & FLAG_PERSISTENT != 0,
+        traits: Traits::from_bits(flags),
     })
 }
 

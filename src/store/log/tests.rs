@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use crate::model::{BlockBuilder, Body, Message, QueueId, Sequence};
+use crate::model::{BlockBuilder, Body, Message, QueueId, Sequence, Traits};
 use crate::store::{Disk, Run, Store, StoreSettings};
 
 const DOCUMENT: &str = include_str!("../../../docs/storage.md");
@@ -43,7 +43,12 @@ fn hello() -> Message {
     // delivery-mode alone, which is 2.
     header.extend_from_slice(&[0x10, 0, 2]);
     let mut builder = BlockBuilder::default();
-    builder.push(b"\0\x05hares", &header, Body::Slice(b"hello"), true);
+    builder.push(
+        b"\0\x05hares",
+        &header,
+        Body::Slice(b"hello"),
+        Traits::new(true),
+    );
     Message::new(Arc::new(builder.finish()), 0)
 }
 

@@ -141,7 +141,8 @@ impl Gathering {
         let mut places = Vec::new();
         let mut builder = MessageBuilder::default();
         each_message(&found.header, payload(&octets), |place, stored| {
-            if stored.persistent && !self.settled.contains(place) && !live.contains(place) {
+            if stored.traits.persistent() && !self.settled.contains(place) && !live.contains(place)
+            {
                 places.push(place);
                 builder.push(&stored);
             }

@@ -152,7 +152,7 @@ impl Recovering<'_> {
                 let octets = handle.and_then(|handle| read_page_octets(&*handle, found.page));
                 let octets = octets.map_err(StoreError::io("a segment"))?;
                 each_message(&found.header, payload(&octets), |place, stored| {
-                    if !stored.persistent {
+                    if !stored.traits.persistent() {
                         queue.settled.insert(SequenceRange::new(place, 1));
                     }
                 });

@@ -232,7 +232,7 @@ pub(in crate::store) fn read_page(
         whole += 1;
         damaged.extend((seen.0..place.0).map(Sequence));
         seen = Sequence(place.0 + 1);
-        if wants(place, stored.persistent) {
+        if wants(place, stored.traits.persistent()) {
             builder.push(&stored);
             places.push(place);
         }
@@ -268,7 +268,7 @@ impl MessageBuilder {
             self.close();
             let body = vec![Bytes::copy_from_slice(stored.body)];
             self.block
-                .push_large(stored.envelope, stored.header, body, stored.persistent);
+                .push_large(stored.envelope, stored.header, body, stored.traits);
             self.close();
             return;
         }
@@ -276,7 +276,7 @@ impl MessageBuilder {
             stored.envelope,
             stored.header,
             Body::Slice(stored.body),
-            stored.persistent,
+            stored.traits,
         );
         if self.block.is_full() {
             self.close();

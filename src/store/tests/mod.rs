@@ -50,7 +50,7 @@ fn message(number: u64) -> Message {
         b"\0\x05queue",
         b"header",
         crate::model::Body::Slice(body.as_bytes()),
-        true,
+        crate::model::Traits::new(true),
     );
     Message::new(Arc::new(builder.finish()), 0)
 }

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use self::check::messages_of;
 use crate::model::{
-    BlockBuilder, Body, Message, Page, Progress, QueueId, Sequence, SequenceRange, Ticket, Verdict,
+    BlockBuilder, Body, Message, Page, Progress, QueueId, Sequence, SequenceRange, Ticket, Traits,
+    Verdict,
 };
 use crate::store::files::Files;
 use crate::store::files::simulated::{Dice, Simulated};
@@ -97,7 +98,7 @@ pub(super) fn settings() -> StoreSettings {
 pub(super) fn message(body: &str, persistent: bool) -> Message {
     let mut builder = BlockBuilder::default();
     let body = Body::Slice(body.as_bytes());
-    builder.push(b"\0\x05queue", b"header", body, persistent);
+    builder.push(b"\0\x05queue", b"header", body, Traits::new(persistent));
     Message::new(Arc::new(builder.finish()), 0)
 }
 

@@ -68,7 +68,7 @@ prop_compose! {
         (durable, auto_delete) in any::<(bool, bool)>(),
         arguments in arguments(),
     ) -> QueueSettings {
-        QueueSettings { durable, auto_delete, exclusive: None, arguments }
+        QueueSettings { durable, auto_delete, arguments, ..QueueSettings::default() }
     }
 }
 
