@@ -416,9 +416,9 @@ impl Batch {
             if several && Message::pin_too_much(&self.messages) {
                 Message::compact(&mut self.messages);
             }
-            let first = target.host.publish(&mut self.messages, now, wakes);
+            let published = target.host.publish(&mut self.messages, now, wakes);
             if is_stored {
-                self.record.placed(target.host.id(), first);
+                self.record.placed(target.host.id(), published);
             }
         }
         self.blocks.clear();

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::model::{
-    BrokerError, ConnectionId, Entity, Message, Now, QueueId, QueueName, QueueSettings, Sequence,
-    VhostName,
+    BrokerError, ConnectionId, Entity, Message, Now, QueueId, QueueName, QueueSettings, VhostName,
 };
 use crate::queue::{
-    ConsumerSlot, ConsumerSpec, Counts, Delivery, Get, Got, Outcome, Queue, Restored, UnsettledSlot,
+    ConsumerSlot, ConsumerSpec, Counts, Delivery, Get, Got, Outcome, Published, Queue, Restored,
+    UnsettledSlot,
 };
 use crate::store::Settled;
 
@@ -145,22 +145,22 @@ impl QueueHost {
     }
 
     /// Takes messages, draining the list. A deleted queue drops them: whoever
-    /// published them was routed before it went. The place of the first one.
+    /// published them was routed before it went. Where they are.
     pub fn publish(
         self: &Arc<Self>,
         messages: &mut Vec<Message>,
         now: Now,
         wakes: &mut Wakes,
-    ) -> Option<Sequence> {
+    ) -> Option<Published> {
         let mut state = self.state.lock();
         if state.deleted {
             messages.clear();
             return None;
         }
-        let first = state.queue.publish(messages, now);
+        let published = state.queue.publish(messages, now);
         self.hand_out(&mut state, now, wakes);
         self.settle_with_store(&mut state);
-        Some(first)
+        Some(published)
     }
 
     /// Whether persistent messages that it takes are to be written down.

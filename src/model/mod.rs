@@ -25,6 +25,6 @@ pub use message::{
 pub use names::{ConsumerTag, ExchangeName, QueueName, UserName, VhostName};
 pub use progress::{Progress, TicketRange, Verdict};
 pub use properties::{DELAY_HEADER, DELIVER_AT_HEADER, TIMER_MAX, deliver_at};
-pub use rules::{Deduplication, Overflow, QueueRules, Retry, RetryOf};
+pub use rules::{DeathReason, Deduplication, Overflow, QueueRules, Retry, RetryOf};
 pub use settings::{Destination, ExchangeKind, ExchangeSettings, Fsync, QueueSettings};
 pub use traits::Traits;

@@ -97,6 +97,32 @@ pub struct Deduplication {
     pub time: Option<u64>,
 }
 
+/// Why a message is a dead letter.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum DeathReason {
+    /// A consumer refused it and did not want it requeued.
+    Rejected,
+    /// Its TTL ran out.
+    Expired,
+    /// The queue was full.
+    MaxLength,
+    /// It came back too often.
+    DeliveryLimit,
+}
+
+impl DeathReason {
+    /// As the header `x-death` names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::MaxLength => "maxlen",
+            Self::DeliveryLimit => "delivery_limit",
+        }
+    }
+}
+
 impl QueueRules {
     /// Whether it is a plain queue: messages come and go in their order.
     #[must_use]

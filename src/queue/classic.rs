@@ -10,10 +10,10 @@ use super::paging::Limits;
 use super::ready::{Queued, Ready};
 use super::unsettled::{Held, Unsettled};
 use super::{
-    Cancelled, ConsumeRefused, ConsumerSlot, ConsumerSpec, Counts, Delivery, Get, Got, Journal,
-    Loaded, Outcome, PageIn, PageOut, Restored, UnsettledSlot,
+    Cancelled, ConsumeRefused, ConsumerSlot, ConsumerSpec, Counts, DeadLetter, Delivery, Get, Got,
+    Journal, Loaded, Outcome, PageIn, PageOut, Published, Restored, UnsettledSlot,
 };
-use crate::model::{Message, Now, Page, QueueSettings, Sequence};
+use crate::model::{Message, Now, Page, QueueRules, QueueSettings, Sequence};
 
 /// A classic queue.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Queue {
     unsettled: Unsettled,
     consumers: Consumers,
     journal: Journal,
+    rules: QueueRules,
+    letters: Vec<DeadLetter>,
     enqueued: u64,
     settled: u64,
     purged: u64,
@@ -45,6 +47,7 @@ impl Queue {
     pub(super) fn with_limits(settings: QueueSettings, restored: Restored, limits: Limits) -> Self {
         let mut journal = Journal::new(settings.durable);
         let ready = Ready::restore(restored, limits, &mut journal);
+        let rules = settings.rules.clone();
         Self {
             settings,
             enqueued: ready.len(),
@@ -52,6 +55,8 @@ impl Queue {
             unsettled: Unsettled::default(),
             consumers: Consumers::default(),
             journal,
+            rules,
+            letters: Vec::new(),
             settled: 0,
             purged: 0,
             lost: 0,
@@ -81,11 +86,14 @@ impl Queue {
 
     /// Appends the messages in order and leaves the vec empty, with its
     /// capacity, for reuse. The place of the first one; the others follow.
-    pub fn publish(&mut self, messages: &mut Vec<Message>, _now: Now) -> Sequence {
+    pub fn publish(&mut self, messages: &mut Vec<Message>, _now: Now) -> Published {
         self.enqueued += messages.len() as u64;
         let first = self.ready.append(messages);
         self.check();
-        first
+        Published {
+            first,
+            unplaced: Vec::new(),
+        }
     }
 
     /// Adds a consumer.
@@ -217,6 +225,23 @@ impl Queue {
         self.purged += count;
         self.check();
         count
+    }
+
+    /// The rules that it goes by.
+    #[must_use]
+    pub fn rules(&self) -> &QueueRules {
+        &self.rules
+    }
+
+    /// Goes by other rules from now on: a policy has changed.
+    pub fn set_rules(&mut self, rules: QueueRules, _now: Now) {
+        self.rules = rules;
+    }
+
+    /// Messages that died since this was asked last; the host asks after each
+    /// command.
+    pub fn letters(&mut self) -> &mut Vec<DeadLetter> {
+        &mut self.letters
     }
 
     /// What the store has to know; the host drains it after each command.

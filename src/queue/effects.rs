@@ -1,7 +1,7 @@
 //! What a queue is told and what it answers.
 
 use super::{ConsumerSlot, PageIn, UnsettledSlot};
-use crate::model::{ConsumerKey, Message};
+use crate::model::{ConsumerKey, DeathReason, Message, Sequence};
 
 /// One message handed out.
 #[derive(Clone, Debug)]
@@ -14,6 +14,38 @@ pub struct Delivery {
     pub message: Message,
     /// Whether a client may have seen it before.
     pub redelivered: bool,
+}
+
+/// What became of published messages.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Published {
+    /// The place of the first one; the others follow, each with a place of its
+    /// own, whether it was taken or not.
+    pub first: Sequence,
+    /// Those that were not taken, ascending: their positions in what was
+    /// published.
+    pub unplaced: Vec<(u32, Unplaced)>,
+}
+
+/// Why a queue does not take a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unplaced {
+    /// It is full: the publisher is told (`basic.nack`).
+    Refused,
+    /// It has had the message before: that is no failure.
+    Duplicate,
+}
+
+/// A message that is to go to the dead letter exchange. It stays unsettled
+/// until its host settles it, together with its copies or not at all.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// What to settle it by.
+    pub slot: UnsettledSlot,
+    /// What.
+    pub message: Message,
+    /// Why.
+    pub reason: DeathReason,
 }
 
 /// The answer to a `basic.get`.

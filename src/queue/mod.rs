@@ -39,7 +39,9 @@ mod tests;
 pub use classic::Queue;
 pub use consumers::{ConsumerSlot, ConsumerSpec};
 pub use credit::ChannelCredit;
-pub use effects::{Cancelled, ConsumeRefused, Counts, Delivery, Get, Got, Outcome};
+pub use effects::{
+    Cancelled, ConsumeRefused, Counts, DeadLetter, Delivery, Get, Got, Outcome, Published, Unplaced,
+};
 pub use journal::Journal;
 pub use paging::{Loaded, PageIn, PageOut, Restored, RestoredContent, RestoredRun};
 pub use unsettled::UnsettledSlot;

@@ -276,7 +276,7 @@ fn the_count_of_deliveries_outlives_a_restart() {
 fn publish(queue: &mut Queue, numbers: std::ops::Range<u64>) {
     let first = Sequence(numbers.start);
     let mut messages = numbers.map(message).collect();
-    assert_eq!(queue.publish(&mut messages, NOW), first);
+    assert_eq!(queue.publish(&mut messages, NOW).first, first);
 }
 
 fn drain(queue: &mut Queue) -> Vec<u64> {

@@ -2,6 +2,7 @@
 //! with the places that they were given in their queues.
 
 use crate::model::{Message, QueueId, Sequence, Ticket};
+use crate::queue::Published;
 use crate::store::{Run, Settled};
 
 use super::Storage;
@@ -40,10 +41,9 @@ impl RecordDraft {
         self.chosen.push((position as u32, in_record));
     }
 
-    /// The queue at hand has taken its messages, from this place on; `None` if
-    /// it was deleted.
-    pub(super) fn placed(&mut self, queue: QueueId, first: Option<Sequence>) {
-        let Some(first) = first else {
+    /// The queue at hand has taken its messages; `None` if it was deleted.
+    pub(super) fn placed(&mut self, queue: QueueId, published: Option<Published>) {
+        let Some(Published { first, .. }) = published else {
             self.chosen.clear();
             return;
         };

@@ -248,7 +248,7 @@ impl Run {
         }
         let capacity = messages.capacity();
         let first = self.queue.publish(&mut messages, NOW);
-        assert_eq!(first.0 + sizes.len() as u64, self.next);
+        assert_eq!(first.first.0 + sizes.len() as u64, self.next);
         assert!(messages.is_empty() && messages.capacity() == capacity);
     }
 
