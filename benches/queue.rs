@@ -26,7 +26,7 @@ struct Bench {
 
 impl Bench {
     fn new(consumers: u32, no_ack: bool, prefetch: Option<u32>) -> Self {
-        let mut queue = Queue::new(QueueSettings::default());
+        let mut queue = Queue::new(QueueSettings::default(), NOW);
         for serial in 0..consumers {
             let spec = ConsumerSpec {
                 key: ConsumerKey {
@@ -110,7 +110,10 @@ fn queue(criterion: &mut Criterion) {
                 let got = bench.queue.get(false, NOW).message();
                 bench.slots.extend(got.and_then(|got| got.unsettled));
             }
-            let requeue = Outcome::Requeue { redelivered: true };
+            let requeue = Outcome::Requeue {
+                redelivered: true,
+                refused: true,
+            };
             bench.queue.settle(&bench.slots, requeue, NOW);
             bench.slots.clear();
             for _ in 0..BATCH {

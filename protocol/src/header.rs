@@ -141,6 +141,8 @@ pub struct PropertyScan<'a> {
     pub reply_to: Option<&'a str>,
     /// Message TTL in milliseconds, as text.
     pub expiration: Option<&'a str>,
+    /// The application's id of the message.
+    pub message_id: Option<&'a str>,
     /// The publishing user as the client claims.
     pub user_id: Option<&'a str>,
 }
@@ -194,6 +196,7 @@ impl<'a> PropertyScan<'a> {
                 11 => scan.priority = Some(rest.take(be_u8)?),
                 9 => scan.reply_to = Some(rest.take(short_string)?),
                 8 => scan.expiration = Some(rest.take(short_string)?),
+                7 => scan.message_id = Some(rest.take(short_string)?),
                 4 => scan.user_id = Some(rest.take(short_string)?),
                 other => rest.skip(other)?,
             }

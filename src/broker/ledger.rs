@@ -17,14 +17,17 @@ use crate::model::{
 use crate::routing::{Binding, RoutingTable};
 use crate::store::metadata::{Change, Definitions};
 
+use super::timers::Timers;
 use super::vhost::Catalog;
-use super::{QueueHost, Storage, Vhost};
+use super::{Clock, QueueHost, Storage, Vhost};
 
 /// Shared by all virtual hosts of a node.
 #[derive(Debug)]
 pub(super) struct Ledger {
     /// `None` if everything lives in memory only.
     storage: Option<Arc<Storage>>,
+    clock: Clock,
+    timers: Arc<Timers>,
     next_queue_id: AtomicU64,
 }
 
@@ -39,6 +42,10 @@ pub(super) struct Entries<'a> {
 impl Ledger {
     pub fn new(storage: Option<Arc<Storage>>, next_queue_id: QueueId) -> Arc<Self> {
         Arc::new(Self {
+            clock: storage
+                .as_ref()
+                .map_or_else(Clock::start, |storage| storage.clock()),
+            timers: Arc::default(),
             storage,
             next_queue_id: AtomicU64::new(next_queue_id.0),
         })
@@ -52,6 +59,16 @@ impl Ledger {
     /// Where it is written.
     pub fn storage(&self) -> Option<&Arc<Storage>> {
         self.storage.as_ref()
+    }
+
+    /// The node's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Who wakes queues.
+    pub fn timers(&self) -> &Arc<Timers> {
+        &self.timers
     }
 
     /// The number of a new queue. A durable one's goes to disk with it; the

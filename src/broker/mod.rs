@@ -24,6 +24,7 @@ mod recovery;
 mod relief;
 mod reply_to;
 mod storage;
+mod timers;
 mod vhost;
 
 pub use crate::store::Settled;
@@ -43,4 +44,5 @@ pub use random::{consumer_tag, queue_name};
 pub use relief::relieve;
 pub use reply_to::{REPLY_TO, ReplyTargets};
 pub use storage::{Recovered, Storage, StorageError};
+pub use timers::keep_time;
 pub use vhost::{Requester, Vhost};

@@ -80,9 +80,7 @@ impl Node {
         durability: Arc<dyn Durability>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            clock: ledger
-                .storage()
-                .map_or_else(Clock::start, |storage| storage.clock()),
+            clock: ledger.clock(),
             access,
             ledger,
             limits,

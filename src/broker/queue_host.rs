@@ -13,7 +13,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::model::{
-    BrokerError, ConnectionId, Entity, Message, Now, QueueId, QueueName, QueueSettings, VhostName,
+    BrokerError, ConnectionId, Entity, Message, Now, QueueId, QueueName, QueueRules, QueueSettings,
+    VhostName,
 };
 use crate::queue::{
     ConsumerSlot, ConsumerSpec, Counts, Delivery, Get, Got, Outcome, Published, Queue, Restored,
@@ -21,8 +22,11 @@ use crate::queue::{
 };
 use crate::store::Settled;
 
-use super::{Outbox, Outgoing, Storage, Wakes};
+use super::ledger::Ledger;
+use super::timers::Timers;
+use super::{Clock, Outbox, Outgoing, Storage, Wakes};
 
+mod delivery_count;
 mod paging;
 
 /// One queue.
@@ -34,6 +38,8 @@ pub struct QueueHost {
     settings: QueueSettings,
     /// `None` if everything lives in memory only.
     storage: Option<Arc<Storage>>,
+    clock: Clock,
+    timers: Arc<Timers>,
     state: Mutex<State>,
 }
 
@@ -46,6 +52,8 @@ struct State {
     deliveries: Vec<Delivery>,
     /// Nothing goes in any more, and what comes out is nobody's.
     deleted: bool,
+    /// When it is woken next, in milliseconds since 1970.
+    armed: Option<u64>,
     /// What its waiting messages take in memory, as the storage knows it.
     resident_bytes: u64,
     /// Settlements on their way to the store; kept for its memory.
@@ -73,11 +81,12 @@ impl QueueHost {
         vhost: VhostName,
         settings: QueueSettings,
         restored: Option<Restored>,
-        storage: Option<Arc<Storage>>,
+        ledger: &Ledger,
     ) -> Arc<Self> {
+        let now = ledger.clock().now();
         let queue = match restored {
-            Some(restored) => Queue::restore(settings.clone(), restored),
-            None => Queue::new(settings.clone()),
+            Some(restored) => Queue::restore(settings.clone(), restored, now),
+            None => Queue::new(settings.clone(), now),
         };
         let host = Arc::new(Self {
             id,
@@ -88,18 +97,23 @@ impl QueueHost {
                 readers: Vec::new(),
                 deliveries: Vec::new(),
                 deleted: false,
+                armed: None,
                 resident_bytes: 0,
                 settled: Vec::new(),
             }),
             settings,
-            storage,
+            storage: ledger.storage().cloned(),
+            clock: ledger.clock(),
+            timers: Arc::clone(ledger.timers()),
         });
         if let Some(storage) = &host.storage
             && host.settings.durable
         {
             storage.register(id);
         }
-        host.settle_with_store(&mut host.state.lock());
+        let mut wakes = Wakes::default();
+        host.carry_out(&mut host.state.lock(), now, &mut wakes);
+        wakes.fire();
         host
     }
 
@@ -113,6 +127,12 @@ impl QueueHost {
     #[must_use]
     pub fn name(&self) -> &QueueName {
         &self.name
+    }
+
+    /// Its virtual host's name.
+    #[must_use]
+    pub fn vhost(&self) -> &VhostName {
+        &self.vhost
     }
 
     /// As declared.
@@ -158,8 +178,7 @@ impl QueueHost {
             return None;
         }
         let published = state.queue.publish(messages, now);
-        self.hand_out(&mut state, now, wakes);
-        self.settle_with_store(&mut state);
+        self.carry_out(&mut state, now, wakes);
         Some(published)
     }
 
@@ -198,8 +217,7 @@ impl QueueHost {
             outbox: Arc::clone(outbox),
             staged: Vec::new(),
         });
-        self.hand_out(&mut state, now, wakes);
-        self.settle_with_store(&mut state);
+        self.carry_out(&mut state, now, wakes);
         Ok(slot)
     }
 
@@ -220,8 +238,7 @@ impl QueueHost {
             *reader = None;
         }
         let cancelled = state.queue.cancel(consumer, now);
-        self.hand_out(&mut state, now, wakes);
-        self.settle_with_store(&mut state);
+        self.carry_out(&mut state, now, wakes);
         Cancelled {
             delete_queue: cancelled.is_some_and(|cancelled| cancelled.delete_queue),
         }
@@ -233,26 +250,28 @@ impl QueueHost {
         let mut state = self.state.lock();
         if !state.deleted {
             state.queue.resume(consumer);
-            self.hand_out(&mut state, now, wakes);
-            self.settle_with_store(&mut state);
+            self.carry_out(&mut state, now, wakes);
         }
     }
 
     /// Takes one message out for a `basic.get`.
-    pub fn get(self: &Arc<Self>, no_ack: bool, now: Now) -> Option<Got> {
+    pub fn get(self: &Arc<Self>, no_ack: bool, now: Now, wakes: &mut Wakes) -> Option<Got> {
         let mut state = self.state.lock();
         if state.deleted {
             return None;
         }
         let got = loop {
             match state.queue.get(no_ack, now) {
-                Get::Message(got) => break Some(got),
+                Get::Message(mut got) => {
+                    self.show_deliveries(&mut got.message, got.deliveries);
+                    break Some(got);
+                }
                 Get::Empty => break None,
                 // Read ahead of the getters, so that this is rare.
-                Get::Missing(missing) => self.read_at_once(&mut state, missing),
+                Get::Missing(missing) => self.read_at_once(&mut state, missing, now),
             }
         };
-        self.settle_with_store(&mut state);
+        self.carry_out(&mut state, now, wakes);
         got
     }
 
@@ -267,8 +286,7 @@ impl QueueHost {
         let mut state = self.state.lock();
         if !state.deleted {
             state.queue.settle(slots, outcome, now);
-            self.hand_out(&mut state, now, wakes);
-            self.settle_with_store(&mut state);
+            self.carry_out(&mut state, now, wakes);
         }
     }
 
@@ -290,21 +308,47 @@ impl QueueHost {
                 let ranges = state.queue.journal().settled.drain(..);
                 settled.extend(ranges.map(|range| Settled { queue, range }));
             }
-            self.hand_out(&mut state, now, wakes);
-            self.settle_with_store(&mut state);
+            self.carry_out(&mut state, now, wakes);
         }
     }
 
     /// Drops all ready messages; how many.
-    pub fn purge(self: &Arc<Self>) -> u64 {
+    pub fn purge(self: &Arc<Self>, now: Now, wakes: &mut Wakes) -> u64 {
         let mut state = self.state.lock();
         if state.deleted {
             0
         } else {
             let count = state.queue.purge();
-            self.settle_with_store(&mut state);
+            self.carry_out(&mut state, now, wakes);
             count
         }
+    }
+
+    /// Goes by other rules from now on.
+    pub(super) fn set_rules(self: &Arc<Self>, rules: QueueRules, now: Now, wakes: &mut Wakes) {
+        let mut state = self.state.lock();
+        if !state.deleted && *state.queue.rules() != rules {
+            state.queue.set_rules(rules, now);
+            self.carry_out(&mut state, now, wakes);
+        }
+    }
+
+    /// It was declared again: it is in use.
+    pub(super) fn touch(&self, now: Now) {
+        self.state.lock().queue.touch(now);
+    }
+
+    /// Does what is due; whether the queue is to be deleted, because it is
+    /// unused for so long.
+    pub(super) fn tick(self: &Arc<Self>, now: Now, wakes: &mut Wakes) -> bool {
+        let mut state = self.state.lock();
+        if state.deleted {
+            return false;
+        }
+        state.armed = None;
+        let unused = state.queue.tick(now);
+        self.carry_out(&mut state, now, wakes);
+        unused
     }
 
     /// Ends the queue if nothing speaks against it; how many messages went.
@@ -344,8 +388,14 @@ impl QueueHost {
             self.write_down(&mut state);
         }
         state.deleted = true;
+        if let Some(armed) = state.armed.take() {
+            self.timers.leave(self.id, armed);
+        }
         let readers = std::mem::take(&mut state.readers);
-        let queue = std::mem::replace(&mut state.queue, Queue::new(self.settings.clone()));
+        let queue = std::mem::replace(
+            &mut state.queue,
+            Queue::new(self.settings.clone(), self.clock.now()),
+        );
         self.count_resident(&mut state);
         // Freeing many messages takes its time: nobody waits for the lock
         // meanwhile. It also gives channels their credit back, so it comes
@@ -367,6 +417,55 @@ impl QueueHost {
         self.state.lock().queue.counts().consumers == 0
     }
 
+    /// Carries out what a command has made possible or due. To be called with
+    /// the lock held, after everything that the queue was told.
+    #[inline]
+    fn carry_out(self: &Arc<Self>, state: &mut State, now: Now, wakes: &mut Wakes) {
+        self.hand_out(state, now, wakes);
+        if !state.queue.is_plain() {
+            self.keep_rules(state, now, wakes);
+        }
+        self.settle_with_store(state);
+    }
+
+    /// Does what is due, lets go what is too much, and has the queue woken when
+    /// the next thing is due.
+    #[cold]
+    fn keep_rules(self: &Arc<Self>, state: &mut State, now: Now, wakes: &mut Wakes) {
+        // What is released can be delivered, and what is delivered makes room.
+        while state
+            .queue
+            .next_due()
+            .is_some_and(|due| due <= now.millis())
+        {
+            let due = state.queue.next_due();
+            state.queue.tick(now);
+            self.hand_out(state, now, wakes);
+            if state.queue.next_due() == due {
+                break;
+            }
+        }
+        state.queue.enforce_limits();
+        let State { queue, readers, .. } = state;
+        for consumer in queue.timed_out().drain(..) {
+            let reader = readers.get_mut(consumer.0 as usize).and_then(Option::take);
+            if let Some(Reader { serial, outbox, .. }) = reader {
+                tracing::warn!(
+                    queue = self.name.as_str(),
+                    vhost = self.vhost.as_str(),
+                    "a consumer held a message for too long and is cancelled"
+                );
+                outbox.push(Outgoing::ConsumerCancelled { serial }, wakes);
+            }
+        }
+        if let Some(due) = state.queue.next_due()
+            && state.armed.is_none_or(|armed| due < armed)
+        {
+            self.timers.enter(self, due, state.armed);
+            state.armed = Some(due);
+        }
+    }
+
     /// Moves deliveries from the queue to the outboxes until nobody can take
     /// more.
     fn hand_out(self: &Arc<Self>, state: &mut State, now: Now, wakes: &mut Wakes) {
@@ -385,7 +484,8 @@ impl QueueHost {
                 storage.hand_out(deliveries.len());
             }
             let mut dirty = None;
-            for delivery in deliveries.drain(..) {
+            for mut delivery in deliveries.drain(..) {
+                self.show_deliveries(&mut delivery.message, delivery.deliveries);
                 let index = delivery.consumer.0 as usize;
                 let Some(Some(reader)) = readers.get_mut(index) else {
                     debug_assert!(false, "a delivery to a consumer that is not there");
@@ -395,7 +495,7 @@ impl QueueHost {
                     serial: reader.serial,
                     slot: delivery.unsettled,
                     message: delivery.message,
-                    redelivered: delivery.redelivered,
+                    redelivered: delivery.deliveries > 0,
                 });
                 // One consumer is the usual case; with several, all are looked at.
                 dirty = match dirty {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{BrokerError, ConnectionId, FieldTable, QueueId, QueueName, QueueSettings};
+use crate::model::{BrokerError, ConnectionId, FieldTable, Now, QueueId, QueueName, QueueSettings};
 use crate::policy;
 use crate::queue::Restored;
 
@@ -69,6 +69,7 @@ impl Vhost {
         if let Some(host) = self.find_queue(name.as_str()) {
             host.check_owner(requester.connection)?;
             policy::queue_equivalent(&name, &self.name, host.settings(), &settings)?;
+            host.touch(self.ledger.clock().now());
             return Ok(status(&host));
         }
         let id = self.ledger.queue_id();
@@ -125,6 +126,19 @@ impl Vhost {
         }
     }
 
+    /// Deletes a queue that was unused for as long as it may be, unless it is
+    /// in use by now.
+    pub(super) fn delete_expired_queue(&self, host: &Arc<QueueHost>, now: Now, wakes: &mut Wakes) {
+        let mut catalog = self.catalog.lock();
+        let found = self.find_queue(host.name().as_str());
+        if found.is_some_and(|found| found.id() == host.id())
+            && host.tick(now, wakes)
+            && host.delete(true, false, wakes).is_ok()
+        {
+            self.forget_queue(&mut catalog, host);
+        }
+    }
+
     /// Deletes all exclusive queues of a connection that ends.
     pub fn delete_exclusive_queues(&self, connection: ConnectionId, wakes: &mut Wakes) {
         let mut catalog = self.catalog.lock();
@@ -156,14 +170,13 @@ impl Vhost {
                 .or_default()
                 .push(name.clone());
         }
-        let storage = self.ledger.storage().cloned();
         let host = QueueHost::new(
             id,
             name.clone(),
             self.name.clone(),
             settings,
             restored,
-            storage,
+            &self.ledger,
         );
         self.queues.write().insert(name, Arc::clone(&host));
         self.changed();

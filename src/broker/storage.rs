@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use foldhash::HashMap;
 use parking_lot::Mutex;
 
-use crate::model::{Message, Now, Page, Progress, QueueId, Ticket, Verdict};
+use crate::model::{Message, Page, Progress, QueueId, Ticket, Verdict};
 use crate::store::metadata::{self, Definitions, Health, Metadata, MetadataError};
 use crate::store::{
     Disk, Opened, PageContent, PageOutJob, RecoveredQueue, Report, Returned, Run, Settled, Store,
@@ -160,11 +160,6 @@ impl Storage {
     /// The node's clock, which began when this was opened.
     pub(super) fn clock(&self) -> Clock {
         self.clock
-    }
-
-    /// The moment, for what no connection asked for.
-    pub(super) fn now(&self) -> Now {
-        self.clock.now()
     }
 
     /// The definitions.

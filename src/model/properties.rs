@@ -38,6 +38,12 @@ impl Message {
         self.properties().expiration?.parse().ok()
     }
 
+    /// The application's name for it.
+    #[must_use]
+    pub fn message_id(&self) -> Option<&str> {
+        self.properties().message_id
+    }
+
     /// When it is to be delivered, in milliseconds since 1970, if that is
     /// later than its arrival.
     #[must_use]

@@ -124,6 +124,12 @@ impl DeathReason {
 }
 
 impl QueueRules {
+    /// Whether consumers are told how often a message was delivered.
+    #[must_use]
+    pub fn counts_deliveries(&self) -> bool {
+        self.delivery_limit.is_some() || self.retry.is_some()
+    }
+
     /// Whether it is a plain queue: messages come and go in their order.
     #[must_use]
     pub fn is_plain(&self) -> bool {

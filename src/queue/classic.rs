@@ -2,65 +2,118 @@
 //!
 //! Implements AMQP 0-9-1 `basic.*` as RabbitMQ's classic queues do: FIFO, round
 //! robin among consumers with credit, higher `x-priority` first, requeue to the
-//! original position. Invariant: what was enqueued is ready, unsettled, settled,
-//! purged or lost, and exactly one of them.
+//! original position; and the rules that [`QueueRules`] adds. Invariant: what
+//! was enqueued is ready, scheduled, unsettled, settled, purged or lost, and
+//! exactly one of them.
 
+use super::backlog::{Arrival, Backlog};
 use super::consumers::{Consumers, Taker};
+use super::deduplicate::Memory;
+use super::groups::Groups;
 use super::paging::Limits;
-use super::ready::{Queued, Ready};
-use super::unsettled::{Held, Unsettled};
+use super::ready::{DeliveredBefore, Queued};
+use super::schedule::{SCHEDULED_CLASS, Schedule};
+use super::unsettled::{Held, Holder, Unsettled};
 use super::{
     Cancelled, ConsumeRefused, ConsumerSlot, ConsumerSpec, Counts, DeadLetter, Delivery, Get, Got,
-    Journal, Loaded, Outcome, PageIn, PageOut, Published, Restored, UnsettledSlot,
+    Journal, Loaded, Outcome, PageIn, PageOut, Published, Restored, RestoredContent, Unplaced,
+    UnsettledSlot,
 };
-use crate::model::{Message, Now, Page, QueueRules, QueueSettings, Sequence};
+use crate::model::{
+    DeathReason, Message, Now, Overflow, Page, QueueRules, QueueSettings, Sequence,
+};
 
 /// A classic queue.
 #[derive(Debug)]
 pub struct Queue {
-    settings: QueueSettings,
-    ready: Ready,
-    unsettled: Unsettled,
-    consumers: Consumers,
-    journal: Journal,
-    rules: QueueRules,
-    letters: Vec<DeadLetter>,
-    enqueued: u64,
-    settled: u64,
-    purged: u64,
-    lost: u64,
+    pub(super) settings: QueueSettings,
+    pub(super) rules: QueueRules,
+    pub(super) backlog: Backlog,
+    pub(super) schedule: Schedule,
+    pub(super) groups: Option<Box<Groups>>,
+    pub(super) memory: Option<Box<Memory>>,
+    pub(super) unsettled: Unsettled,
+    pub(super) consumers: Consumers,
+    pub(super) journal: Journal,
+    pub(super) letters: Vec<DeadLetter>,
+    /// Whether its rules are any.
+    pub(super) has_rules: bool,
+    /// Letters that are on their way.
+    pub(super) letters_out: u64,
+    /// Consumers that were ended for holding a message too long.
+    pub(super) timed_out: Vec<ConsumerSlot>,
+    /// Pages to be read for what is due in them.
+    pub(super) visits: Vec<PageIn>,
+    /// When something is next to be done, in milliseconds since 1970.
+    pub(super) due: u64,
+    /// When the queue was last in use, if it goes when it is not.
+    pub(super) used_at: u64,
+    pub(super) limits: Limits,
+    pub(super) enqueued: u64,
+    pub(super) settled: u64,
+    pub(super) purged: u64,
+    pub(super) lost: u64,
 }
 
 impl Queue {
     /// An empty queue.
     #[must_use]
-    pub fn new(settings: QueueSettings) -> Self {
-        Self::restore(settings, Restored::default())
+    pub fn new(settings: QueueSettings, now: Now) -> Self {
+        Self::restore(settings, Restored::default(), now)
     }
 
-    /// A queue as the store kept it: all its messages are ready.
+    /// A queue as the store kept it: all its messages are ready, or wait for
+    /// their time.
     #[must_use]
-    pub fn restore(settings: QueueSettings, restored: Restored) -> Self {
-        Self::with_limits(settings, restored, Limits::default())
+    pub fn restore(settings: QueueSettings, restored: Restored, now: Now) -> Self {
+        Self::with_limits(settings, restored, Limits::default(), now)
     }
 
-    pub(super) fn with_limits(settings: QueueSettings, restored: Restored, limits: Limits) -> Self {
-        let mut journal = Journal::new(settings.durable);
-        let ready = Ready::restore(restored, limits, &mut journal);
+    pub(super) fn with_limits(
+        settings: QueueSettings,
+        restored: Restored,
+        limits: Limits,
+        now: Now,
+    ) -> Self {
         let rules = settings.rules.clone();
-        Self {
+        let before = DeliveredBefore::new(restored.redelivered_below, restored.deliveries);
+        let max_priority = rules.max_priority.unwrap_or(0);
+        let mut queue = Self {
+            journal: Journal::new(settings.durable),
             settings,
-            enqueued: ready.len(),
-            ready,
+            backlog: Backlog::new(limits, max_priority, restored.next, before),
+            schedule: Schedule::default(),
+            groups: rules
+                .group_header
+                .clone()
+                .map(|header| Box::new(Groups::new(header))),
+            memory: rules
+                .deduplication
+                .clone()
+                .map(|rule| Box::new(Memory::new(rule))),
             unsettled: Unsettled::default(),
-            consumers: Consumers::default(),
-            journal,
-            rules,
+            consumers: Consumers::new(rules.single_active_consumer),
             letters: Vec::new(),
+            letters_out: 0,
+            timed_out: Vec::new(),
+            visits: Vec::new(),
+            due: u64::MAX,
+            used_at: now.millis(),
+            limits,
+            enqueued: 0,
             settled: 0,
             purged: 0,
             lost: 0,
-        }
+            has_rules: !rules.is_plain(),
+            rules,
+        };
+        queue
+            .backlog
+            .count_bodies(queue.rules.max_length_bytes.is_some());
+        queue.take_restored(restored.runs, now.millis());
+        queue.enqueued = queue.ready() + queue.schedule.len();
+        queue.arm();
+        queue
     }
 
     /// What it was declared as.
@@ -69,13 +122,54 @@ impl Queue {
         &self.settings
     }
 
+    /// The rules that it goes by.
+    #[must_use]
+    pub fn rules(&self) -> &QueueRules {
+        &self.rules
+    }
+
+    /// Goes by other rules from now on: a policy has changed. What only a
+    /// declare can say stays: priorities, the single active consumer, groups
+    /// and deduplication.
+    pub fn set_rules(&mut self, rules: QueueRules, now: Now) {
+        if rules.expires.is_some() && self.rules.expires.is_none() {
+            self.used_at = now.millis();
+        }
+        if rules.consumer_timeout.is_none() {
+            self.unsettled.forget_times();
+        }
+        self.rules = QueueRules {
+            max_priority: self.rules.max_priority,
+            single_active_consumer: self.rules.single_active_consumer,
+            group_header: self.rules.group_header.take(),
+            deduplication: self.rules.deduplication.take(),
+            ..rules
+        };
+        self.has_rules = !self.rules.is_plain();
+        self.backlog
+            .count_bodies(self.rules.max_length_bytes.is_some());
+        self.tick(now);
+    }
+
+    /// Whether nothing in it is ever to be done by itself.
+    #[inline]
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.has_rules && !self.is_timed()
+    }
+
     /// How much there is of everything.
     #[must_use]
     pub fn counts(&self) -> Counts {
+        let aside = self
+            .groups
+            .as_ref()
+            .map_or(0, |groups| groups.stored_bytes());
         Counts {
-            ready: self.ready.len(),
-            ready_bytes: self.ready.bytes(),
-            unsettled: self.unsettled.len() as u64,
+            ready: self.ready(),
+            ready_bytes: self.backlog.bytes() + aside,
+            scheduled: self.schedule.len(),
+            unsettled: self.unsettled.len() as u64 - self.letters_out,
             consumers: self.consumers.len(),
             enqueued: self.enqueued,
             settled: self.settled,
@@ -84,16 +178,34 @@ impl Queue {
         }
     }
 
+    /// How many messages could be delivered.
+    #[inline]
+    pub(super) fn ready(&self) -> u64 {
+        let aside = self.groups.as_ref().map_or(0, |groups| groups.len());
+        self.backlog.len() + aside
+    }
+
     /// Appends the messages in order and leaves the vec empty, with its
-    /// capacity, for reuse. The place of the first one; the others follow.
-    pub fn publish(&mut self, messages: &mut Vec<Message>, _now: Now) -> Published {
+    /// capacity, for reuse.
+    ///
+    /// Where a queue refuses what is too much, consumers are to be served
+    /// between two messages: it is told one at a time.
+    pub fn publish(&mut self, messages: &mut Vec<Message>, now: Now) -> Published {
         self.enqueued += messages.len() as u64;
-        let first = self.ready.append(messages);
-        self.check();
-        Published {
-            first,
-            unplaced: Vec::new(),
+        let alike = self.backlog.is_one_list() && self.memory.is_none() && !self.refuses();
+        let published = if alike && !messages.iter().any(|one| one.traits().is_timed()) {
+            Published {
+                first: self.backlog.append(messages),
+                unplaced: Vec::new(),
+            }
+        } else {
+            self.publish_each(messages, now.millis())
+        };
+        if self.is_timed() {
+            self.arm();
         }
+        self.check();
+        published
     }
 
     /// Adds a consumer.
@@ -103,15 +215,20 @@ impl Queue {
     pub fn consume(
         &mut self,
         spec: ConsumerSpec,
-        _now: Now,
+        now: Now,
     ) -> Result<ConsumerSlot, ConsumeRefused> {
-        self.consumers.add(spec)
+        self.used_at = now.millis();
+        let slot = self.consumers.add(spec)?;
+        self.arm();
+        Ok(slot)
     }
 
     /// Ends a consumer. Its unsettled messages stay out until they are settled
     /// (`basic.cancel`). `None` if it has ended before.
-    pub fn cancel(&mut self, consumer: ConsumerSlot, _now: Now) -> Option<Cancelled> {
+    pub fn cancel(&mut self, consumer: ConsumerSlot, now: Now) -> Option<Cancelled> {
         let key = self.consumers.cancel(consumer)?;
+        self.used_at = now.millis();
+        self.arm();
         let delete_queue = self.settings.auto_delete && self.consumers.len() == 0;
         Some(Cancelled { key, delete_queue })
     }
@@ -127,44 +244,60 @@ impl Queue {
         self.consumers.resume(consumer);
     }
 
-    /// Takes the oldest ready message without being a consumer (`basic.get`).
-    pub fn get(&mut self, no_ack: bool, _now: Now) -> Get {
+    /// Takes the next ready message without being a consumer (`basic.get`).
+    pub fn get(&mut self, no_ack: bool, now: Now) -> Get {
+        self.used_at = now.millis();
+        if self.is_due(now) && !self.work_off(now.millis()) {
+            return Get::Empty;
+        }
         if !no_ack && self.unsettled.is_full() {
             return Get::Empty;
         }
-        let Some(queued) = self.ready.pop() else {
-            return self.ready.missing().map_or(Get::Empty, Get::Missing);
+        let Some(queued) = self.take_next() else {
+            return self.backlog.missing().map_or(Get::Empty, Get::Missing);
         };
-        self.ready.shrink();
-        let redelivered = queued.redelivered();
-        let (unsettled, message) = self.hand_out(queued, no_ack, None);
+        self.backlog.shrink();
+        let deliveries = queued.deliveries;
+        let (unsettled, message) = self.hand_out(queued, no_ack, Holder::Getter, now);
+        self.arm();
         self.check();
         Get::Message(Got {
             message,
             unsettled,
-            redelivered,
-            ready_left: self.ready.len(),
+            deliveries,
+            ready_left: self.ready(),
         })
     }
 
     /// Settles messages and gives their credit back. Slots that are not in use
     /// are passed over.
-    pub fn settle(&mut self, slots: &[UnsettledSlot], outcome: Outcome, _now: Now) {
+    pub fn settle(&mut self, slots: &[UnsettledSlot], outcome: Outcome, now: Now) {
         // Credit goes back once for each run of messages of one consumer.
         let mut run: Option<(ConsumerSlot, u32)> = None;
         for &slot in slots {
-            let Some(Held { queued, consumer }) = self.unsettled.remove(slot) else {
+            let Some(Held { queued, holder }) = self.unsettled.remove(slot) else {
                 continue;
             };
             match outcome {
-                Outcome::Ack | Outcome::Discard => {
-                    self.settled += 1;
-                    self.journal.settle(queued.sequence);
+                Outcome::Ack => self.let_go(&queued),
+                Outcome::Discard if self.has_dead_letters() && holder != Holder::Letter => {
+                    self.bury(queued, DeathReason::Rejected);
                 }
-                Outcome::Requeue { redelivered } => self.requeue(queued, redelivered),
+                Outcome::Discard => self.let_go(&queued),
+                Outcome::Requeue {
+                    redelivered,
+                    refused,
+                } => {
+                    self.requeue(queued, redelivered, refused, now.millis());
+                }
             }
-            let Some(consumer) = consumer else {
-                continue;
+            let consumer = match holder {
+                Holder::Consumer(consumer) => consumer,
+                Holder::Getter => continue,
+                Holder::Letter => {
+                    self.letters_out -= 1;
+                    continue;
+                }
             };
             run = match run {
                 Some((same, count)) if same == consumer => Some((same, count + 1)),
@@ -176,6 +309,9 @@ impl Queue {
         }
         self.end_run(run);
         self.unsettled.shrink();
+        if self.is_timed() {
+            self.arm();
+        }
         self.check();
     }
 
@@ -186,56 +322,72 @@ impl Queue {
     pub fn deliver(
         &mut self,
         budget_bytes: usize,
-        _now: Now,
+        now: Now,
         deliveries: &mut Vec<Delivery>,
     ) -> bool {
+        if self.is_due(now) && !self.work_off(now.millis()) {
+            return false;
+        }
         let mut bytes = 0;
         let mut first = true;
-        while (first || bytes < budget_bytes) && self.ready.at_hand() {
+        while (first || bytes < budget_bytes) && self.at_hand() {
             if self.unsettled.is_full() {
                 return false;
             }
             let Some(Taker { slot, no_ack }) = self.consumers.take_turn() else {
                 break;
             };
-            let Some(queued) = self.ready.pop() else {
-                break;
+            let Some(queued) = self.take_next() else {
+                if !no_ack {
+                    self.consumers.give_back(slot, 1);
+                }
+                return false;
             };
             first = false;
             bytes += queued.message.stored_bytes();
-            let redelivered = queued.redelivered();
-            let (unsettled, message) = self.hand_out(queued, no_ack, Some(slot));
+            let count = queued.deliveries;
+            let (unsettled, message) = self.hand_out(queued, no_ack, Holder::Consumer(slot), now);
             deliveries.push(Delivery {
                 consumer: slot,
                 unsettled,
                 message,
-                redelivered,
+                deliveries: count,
             });
         }
-        self.ready.shrink();
+        self.backlog.shrink();
+        if self.is_timed() {
+            self.arm();
+        }
         self.check();
-        self.ready.at_hand() && self.consumers.any_able()
+        self.at_hand() && self.consumers.any_able()
     }
 
     /// Drops the ready messages, also those that are not in memory; how many
-    /// there were.
+    /// there were. Those that wait for their time stay.
     pub fn purge(&mut self) -> u64 {
-        let count = self.ready.clear(&mut self.journal);
-        self.ready.shrink();
+        let count = self.ready();
+        let kept = self.schedule.places().chain(self.unsettled.places());
+        let mut others: Vec<Sequence> = kept.collect();
+        if let Some(groups) = &mut self.groups {
+            for queued in groups.drain() {
+                self.journal.settle(queued.sequence);
+                others.push(queued.sequence);
+            }
+        }
+        others.sort_unstable();
+        self.backlog.clear(&mut self.journal, &others);
+        self.backlog.shrink();
         self.purged += count;
+        if self.is_timed() {
+            self.arm();
+        }
         self.check();
         count
     }
 
-    /// The rules that it goes by.
-    #[must_use]
-    pub fn rules(&self) -> &QueueRules {
-        &self.rules
-    }
-
-    /// Goes by other rules from now on: a policy has changed.
-    pub fn set_rules(&mut self, rules: QueueRules, _now: Now) {
-        self.rules = rules;
+    /// What the store has to know; the host drains it after each command.
+    pub fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
     }
 
     /// Messages that died since this was asked last; the host asks after each
@@ -244,22 +396,28 @@ impl Queue {
         &mut self.letters
     }
 
-    /// What the store has to know; the host drains it after each command.
-    pub fn journal(&mut self) -> &mut Journal {
-        &mut self.journal
+    /// Consumers that were ended because they held a message too long; the host
+    /// asks after each tick and tells them.
+    pub fn timed_out(&mut self) -> &mut Vec<ConsumerSlot> {
+        &mut self.timed_out
     }
 
-    /// Octets of memory of the ready messages that are in memory, about.
+    /// Octets of memory of the waiting messages that are in memory, about.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        self.ready.resident_bytes()
+        let aside = self
+            .groups
+            .as_ref()
+            .map_or(0, |groups| groups.resident_bytes());
+        self.backlog.resident_bytes() + self.schedule.resident_bytes() + aside
     }
 
-    /// The oldest run that can leave memory and is not being written yet; what
-    /// is delivered next stays. The run that still takes messages is closed for
-    /// it only if `partial`. Several may be out at a time.
+    /// A run that can leave memory and is not being written yet; what is
+    /// delivered next stays. The run that still takes messages is closed for it
+    /// only if `partial`. Several may be out at a time.
     pub fn page_out(&mut self, partial: bool) -> Option<PageOut> {
-        self.ready.page_out(partial)
+        let scheduled = self.schedule.page_out(self.limits.run_bytes);
+        scheduled.or_else(|| self.backlog.page_out(partial))
     }
 
     /// The run that begins with `first` was written to that page; `None` if it
@@ -270,14 +428,24 @@ impl Queue {
     /// Runs leave in their order: the page of one is refused while an older one
     /// is in memory.
     pub fn paged_out(&mut self, first: Sequence, page: Option<Page>) -> bool {
-        self.ready.paged_out(first, page)
+        let kept = match self.schedule.paged_out(first, page) {
+            Some(kept) => kept,
+            None => self.backlog.paged_out(first, page),
+        };
+        if self.is_timed() {
+            self.arm();
+        }
+        kept
     }
 
     /// The next run to read, while less is at hand than consumers may soon
-    /// need; asked in a loop after each command that takes messages.
+    /// need, or something in it is due; asked in a loop after each command.
     #[inline]
     pub fn page_wanted(&mut self) -> Option<PageIn> {
-        self.ready.page_wanted()
+        if let Some(visit) = self.visits.pop() {
+            return Some(visit);
+        }
+        self.backlog.page_wanted()
     }
 
     /// The run without which no message can be taken, though some are ready. It
@@ -285,15 +453,43 @@ impl Queue {
     /// no harm.
     #[must_use]
     pub fn head_missing(&self) -> Option<PageIn> {
-        self.ready.missing()
+        self.backlog.missing()
     }
 
     /// The run that begins with `first` was read, as far as it could be; the
     /// rest of it is lost. Its page is freed by the [`Journal`]. A run that was
     /// purged or read meanwhile is ignored.
-    pub fn paged_in(&mut self, first: Sequence, loaded: Loaded) {
-        let lost = self.ready.paged_in(first, loaded, &mut self.journal);
-        self.lost += lost.unwrap_or(0);
+    pub fn paged_in(&mut self, first: Sequence, mut loaded: Loaded, now: Now) {
+        let now = now.millis();
+        if let Some((page, lost)) = self.schedule.paged_in(first, &mut loaded) {
+            self.journal.freed.push(page);
+            self.lost += lost;
+            self.arm();
+            self.check();
+            return;
+        }
+        let places: Vec<Sequence> = if self.backlog.knows_waiting() {
+            loaded.places(first).collect()
+        } else {
+            Vec::new()
+        };
+        match self.backlog.paged_in(first, loaded, now, &mut self.journal) {
+            Arrival::Ignored => {}
+            Arrival::Loaded { lost } => {
+                self.lost += lost;
+                for (due, queued) in self.backlog.pop_waiting(now, &places) {
+                    self.schedule.insert(due, queued);
+                }
+            }
+            Arrival::Visited(visit) => {
+                for queued in visit.dead {
+                    self.bury(queued, DeathReason::Expired);
+                }
+            }
+        }
+        if self.is_timed() {
+            self.arm();
+        }
         self.check();
     }
 
@@ -302,30 +498,63 @@ impl Queue {
         self.consumers.iter()
     }
 
+    /// The consumer that gets everything, if the queue has a single active one.
+    #[must_use]
+    pub fn single_active(&self) -> Option<ConsumerSlot> {
+        self.consumers.active()
+    }
+
+    /// Whether there may be something next.
+    #[inline]
+    fn at_hand(&mut self) -> bool {
+        match &self.groups {
+            None => self.backlog.at_hand(),
+            Some(groups) => {
+                groups.first().is_some() || (!groups.is_full() && self.backlog.at_hand())
+            }
+        }
+    }
+
+    /// Takes out what is next.
+    #[inline(always)]
+    fn take_next(&mut self) -> Option<Queued> {
+        if self.groups.is_some() {
+            return self.take_next_of_groups();
+        }
+        self.backlog.pop()
+    }
+
     // Whether it is inlined otherwise hangs on code elsewhere, for 6 %.
     #[inline(always)]
     fn hand_out(
         &mut self,
         queued: Queued,
         no_ack: bool,
-        consumer: Option<ConsumerSlot>,
+        holder: Holder,
+        now: Now,
     ) -> (Option<UnsettledSlot>, Message) {
         if no_ack {
-            self.settled += 1;
-            self.journal.settle(queued.sequence);
+            self.let_go(&queued);
             return (None, queued.message);
         }
         let message = Message::clone(&queued.message);
-        let slot = self.unsettled.insert(Held { queued, consumer });
+        let place = queued.sequence;
+        let slot = self.unsettled.insert(Held { queued, holder });
+        if self.rules.consumer_timeout.is_some() {
+            self.unsettled.note_time(now.millis(), slot, place);
+        }
         (Some(slot), message)
     }
 
-    fn requeue(&mut self, mut queued: Queued, redelivered: bool) {
-        if redelivered {
-            queued.deliveries = queued.deliveries.saturating_add(1);
-            self.journal.give_back(queued.sequence, queued.deliveries);
+    /// A message that was taken out is done with.
+    #[inline(always)]
+    pub(super) fn let_go(&mut self, queued: &Queued) {
+        self.settled += 1;
+        self.journal.settle(queued.sequence);
+        self.backlog.forget(queued.sequence);
+        if self.groups.is_some() {
+            self.free_group(queued);
         }
-        self.ready.put_back(queued);
     }
 
     fn end_run(&mut self, run: Option<(ConsumerSlot, u32)>) {
@@ -334,15 +563,131 @@ impl Queue {
         }
     }
 
+    /// Whether it refuses what is published while it is full.
+    pub(super) fn refuses(&self) -> bool {
+        self.rules.overflow != Overflow::DropHead
+            && (self.rules.max_length.is_some() || self.rules.max_length_bytes.is_some())
+    }
+
+    /// Takes messages that have to be looked at one by one.
+    #[cold]
+    fn publish_each(&mut self, messages: &mut Vec<Message>, now: u64) -> Published {
+        let mut published = Published {
+            first: self.backlog.next(),
+            unplaced: Vec::new(),
+        };
+        for (position, message) in messages.drain(..).enumerate() {
+            if let Err(why) = self.admit(&message, now) {
+                let sequence = self.backlog.skip_place();
+                published.unplaced.push((position as u32, why));
+                if why == Unplaced::Refused
+                    && self.rules.overflow == Overflow::RejectPublishDeadLetter
+                {
+                    let deliveries = 0;
+                    self.bury(
+                        Queued {
+                            sequence,
+                            message,
+                            deliveries,
+                        },
+                        DeathReason::MaxLength,
+                    );
+                } else {
+                    self.settled += 1;
+                }
+                continue;
+            }
+            match message.deliver_at().filter(|due| *due > now) {
+                Some(due) => {
+                    let sequence = self.backlog.skip_place();
+                    let deliveries = 0;
+                    self.schedule.insert(
+                        due,
+                        Queued {
+                            sequence,
+                            message,
+                            deliveries,
+                        },
+                    );
+                }
+                None => {
+                    self.backlog.push(message);
+                }
+            }
+        }
+        published
+    }
+
+    /// Whether a message may come in.
+    fn admit(&mut self, message: &Message, now: u64) -> Result<(), Unplaced> {
+        if self.refuses() && self.is_full() {
+            return Err(Unplaced::Refused);
+        }
+        if let Some(memory) = &mut self.memory
+            && memory.is_known(message, now)
+        {
+            return Err(Unplaced::Duplicate);
+        }
+        Ok(())
+    }
+
+    fn take_restored(&mut self, runs: Vec<super::RestoredRun>, now: u64) {
+        let paged = |content: &RestoredContent| matches!(content, RestoredContent::Paged(_));
+        let mut pages_left = [0_u64; 256];
+        for run in runs.iter().filter(|run| paged(&run.content)) {
+            if let Some(left) = pages_left.get_mut(usize::from(run.tag.class)) {
+                *left += 1;
+            }
+        }
+        for run in runs {
+            self.backlog.raise_next(run.end());
+            match run.content {
+                RestoredContent::Paged(page) => {
+                    if let Some(left) = pages_left.get_mut(usize::from(run.tag.class)) {
+                        *left -= 1;
+                    }
+                    if run.tag.class == SCHEDULED_CLASS {
+                        self.schedule.restore_paged(run.places(), page, run.tag);
+                    } else if !self.backlog.restore_paged(
+                        run.first,
+                        run.count,
+                        run.stored_bytes,
+                        page,
+                        run.tag,
+                    ) {
+                        self.journal.freed.push(page);
+                    }
+                }
+                RestoredContent::Resident(messages) => {
+                    let mut ready = Vec::with_capacity(messages.len());
+                    for (sequence, message) in messages {
+                        self.backlog
+                            .raise_next(Sequence(sequence.0.saturating_add(1)));
+                        match self.due_of_restored(sequence, &message, now) {
+                            Some(due) => self.schedule_restored(due, sequence, message),
+                            None => ready.push((sequence, message)),
+                        }
+                    }
+                    let behind = |class: u8| {
+                        pages_left
+                            .get(usize::from(class))
+                            .is_some_and(|left| *left > 0)
+                    };
+                    self.backlog.restore_resident(ready, behind);
+                }
+            }
+        }
+    }
+
     /// Messages for which the ready log and the unsettled ones have room.
     #[cfg(test)]
     pub(super) fn capacities(&self) -> (usize, usize) {
-        (self.ready.capacity(), self.unsettled.capacity())
+        (self.backlog.capacity(), self.unsettled.capacity())
     }
 
-    fn check(&self) {
+    pub(super) fn check(&self) {
         debug_assert_eq!(
-            self.ready.len() + self.unsettled.len() as u64,
+            self.ready() + self.schedule.len() + self.unsettled.len() as u64,
             self.enqueued - self.settled - self.purged - self.lost,
             "a message was lost or counted twice"
         );

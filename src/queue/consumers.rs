@@ -7,6 +7,10 @@
 //!   any ──cancel──▶ Leaving (only while it holds unsettled messages)
 //! ```
 //!
+//! Where there is a single active consumer, all others stand by, whatever
+//! happens to them. When it ends, the one of the highest priority that has
+//! waited longest takes over.
+//!
 //! Exactly the able ones are in the [`Rotation`]. The credit of a channel is
 //! shared with other queues, so it is asked for when the consumer's turn comes;
 //! one that gets none waits to be resumed.
@@ -49,6 +53,11 @@ pub(super) struct Consumers {
     rotation: Rotation,
     /// Those that were not cancelled.
     current: u32,
+    /// Whether one gets everything.
+    single_active: bool,
+    active: Option<ConsumerSlot>,
+    /// How many ever came.
+    joined: u64,
 }
 
 /// Who takes a message.
@@ -64,10 +73,14 @@ struct Consumer {
     standing: Standing,
     /// Deliveries that it holds unsettled.
     held: u32,
+    /// Its number among all that ever came.
+    joined: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Standing {
+    /// Another one is the single active consumer.
+    Standby,
     /// In the rotation.
     Able,
     /// Out of credit, its own or the channel's.
@@ -79,6 +92,13 @@ enum Standing {
 }
 
 impl Consumers {
+    pub(super) fn new(single_active: bool) -> Self {
+        Self {
+            single_active,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn len(&self) -> u32 {
         self.current
     }
@@ -89,13 +109,22 @@ impl Consumers {
         if taken {
             return Err(ConsumeRefused::ExclusiveUse);
         }
+        self.joined += 1;
         let mut consumer = Consumer {
             spec,
             standing: Standing::Waiting,
             held: 0,
+            joined: self.joined,
         };
         // More consumers than 32 bits count would take half a terabyte.
         let slot = ConsumerSlot(self.slots.vacant_key() as u32);
+        if self.single_active {
+            if self.active.is_some() {
+                consumer.standing = Standing::Standby;
+            } else {
+                self.active = Some(slot);
+            }
+        }
         enable(&mut self.rotation, slot, &mut consumer);
         self.slots.insert(consumer);
         self.current += 1;
@@ -112,15 +141,43 @@ impl Consumers {
         consumer.standing = Standing::Leaving;
         self.current -= 1;
         self.drop_if_settled(slot);
+        if self.active == Some(slot) {
+            self.promote();
+        }
         Some(key)
+    }
+
+    /// The single active consumer, if the queue has one.
+    pub(super) fn active(&self) -> Option<ConsumerSlot> {
+        self.active
+    }
+
+    /// Has the next one take over from the single active consumer.
+    fn promote(&mut self) {
+        let standby = self
+            .slots
+            .iter()
+            .filter(|(_, consumer)| consumer.standing == Standing::Standby);
+        let next = standby
+            .max_by_key(|(_, one)| (one.spec.priority, std::cmp::Reverse(one.joined)))
+            .map(|(slot, _)| ConsumerSlot(slot as u32));
+        self.active = next;
+        if let Some(slot) = next
+            && let Some(consumer) = current(&mut self.slots, slot)
+        {
+            consumer.standing = Standing::Waiting;
+            enable(&mut self.rotation, slot, consumer);
+        }
     }
 
     pub(super) fn park(&mut self, slot: ConsumerSlot) {
         let Some(consumer) = current(&mut self.slots, slot) else {
             return;
         };
-        if consumer.standing == Standing::Able {
-            self.rotation.leave(slot, consumer.spec.priority);
+        match consumer.standing {
+            Standing::Standby => return,
+            Standing::Able => self.rotation.leave(slot, consumer.spec.priority),
+            _ => {}
         }
         consumer.standing = Standing::Parked;
     }
@@ -207,7 +264,10 @@ impl Consumers {
             self.slots.remove(key);
         }
         if self.slots.is_empty() {
-            *self = Self::default();
+            *self = Self {
+                joined: self.joined,
+                ..Self::new(self.single_active)
+            };
         }
     }
 }

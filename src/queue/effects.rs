@@ -12,8 +12,9 @@ pub struct Delivery {
     pub unsettled: Option<UnsettledSlot>,
     /// What.
     pub message: Message,
-    /// Whether a client may have seen it before.
-    pub redelivered: bool,
+    /// How often a client may have seen it before; above 0 it is flagged
+    /// `redelivered`.
+    pub deliveries: u32,
 }
 
 /// What became of published messages.
@@ -77,8 +78,9 @@ pub struct Got {
     pub message: Message,
     /// What to settle it by; `None` if it was asked for without ack.
     pub unsettled: Option<UnsettledSlot>,
-    /// Whether a client may have seen it before.
-    pub redelivered: bool,
+    /// How often a client may have seen it before; above 0 it is flagged
+    /// `redelivered`.
+    pub deliveries: u32,
     /// Ready messages that are left.
     pub ready_left: u64,
 }
@@ -96,6 +98,8 @@ pub enum Outcome {
         /// Whether a client may have seen it. Otherwise, as when it waited in
         /// an outbox that was closed, it keeps the flag that it had.
         redelivered: bool,
+        /// Whether the client said so, with `basic.nack` or `basic.reject`.
+        refused: bool,
     },
 }
 
@@ -124,6 +128,8 @@ pub struct Counts {
     pub ready: u64,
     /// Octets of those, as stored.
     pub ready_bytes: u64,
+    /// Messages that wait for their time.
+    pub scheduled: u64,
     /// Messages handed out and not settled.
     pub unsettled: u64,
     /// Consumers, parked ones included.

@@ -16,13 +16,23 @@ pub struct Journal {
     /// Messages that are gone. The range of a purge may cover places that hold
     /// no message any more: the gaps of a restored queue and what was lost.
     pub settled: Vec<SequenceRange>,
-    /// Messages that were requeued and that a client may have seen, with the
-    /// new count of their deliveries.
-    pub returned: Vec<(Sequence, u32)>,
+    /// Messages that were requeued and that a client may have seen.
+    pub returned: Vec<Returned>,
     /// Pages that the queue will not ask for again, each once. What of them is
     /// not settled is in memory, and still has to survive a restart.
     pub freed: Vec<Page>,
     durable: bool,
+}
+
+/// A message that came back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Returned {
+    /// Where it is.
+    pub place: Sequence,
+    /// How often it was delivered by now.
+    pub deliveries: u32,
+    /// Until when it has to wait, in milliseconds since 1970; 0 if it has not.
+    pub due: u64,
 }
 
 impl Journal {
@@ -68,9 +78,13 @@ impl Journal {
     }
 
     /// The message in that place came back.
-    pub(super) fn give_back(&mut self, place: Sequence, deliveries: u32) {
+    pub(super) fn give_back(&mut self, place: Sequence, deliveries: u32, due: u64) {
         if self.durable {
-            self.returned.push((place, deliveries));
+            self.returned.push(Returned {
+                place,
+                deliveries,
+                due,
+            });
         }
     }
 }
@@ -95,7 +109,7 @@ mod tests {
         let mut journal = Journal::new(false);
         journal.settle(Sequence(0));
         journal.settle_range(SequenceRange::new(Sequence(1), 9));
-        journal.give_back(Sequence(10), 1);
+        journal.give_back(Sequence(10), 1, 0);
         assert!(journal.is_empty());
     }
 }

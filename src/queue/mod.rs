@@ -19,14 +19,21 @@
 //! written and pages to be read ([`PageOut`], [`PageIn`]), and notes in its
 //! [`Journal`] what a store has to know.
 
+mod backlog;
 mod classic;
 mod consumers;
 mod credit;
+mod deadlines;
+mod deduplicate;
 mod effects;
+mod groups;
 mod journal;
 mod paging;
 mod ready;
+mod returns;
 mod rotation;
+mod schedule;
+mod timing;
 mod unsettled;
 
 #[cfg(test)]

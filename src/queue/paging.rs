@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ready::Run;
-use crate::model::{Message, Page, Sequence};
+use super::ready::{Queued, Run};
+use crate::model::{Message, Page, PageTag, Sequence, SequenceRange};
 
 /// A run to be written; the answer is [`Queue::paged_out`](super::Queue::paged_out).
 ///
@@ -22,13 +22,23 @@ use crate::model::{Message, Page, Sequence};
 pub struct PageOut {
     /// Place of the first message, which names the run.
     pub first: Sequence,
+    /// What is to be kept with the page.
+    pub tag: PageTag,
     run: Arc<Run>,
+}
+
+/// What was found in a page that was read for the dead in it.
+#[derive(Debug, Default)]
+pub(super) struct Visit {
+    /// Those whose time had come.
+    pub(super) dead: Vec<Queued>,
 }
 
 impl PageOut {
     pub(super) fn new(run: Arc<Run>) -> Self {
         Self {
             first: run.first(),
+            tag: PageTag::default(),
             run,
         }
     }
@@ -68,6 +78,15 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The place of each message; `first` names the run.
+    pub(super) fn places(&self, first: Sequence) -> impl Iterator<Item = Sequence> {
+        let listed = self.sequences.as_ref();
+        (0..self.messages.len()).map(move |index| match listed {
+            Some(listed) => listed.get(index).copied().unwrap_or(first),
+            None => Sequence(first.0 + index as u64),
+        })
+    }
+
     /// What was read, counted.
     #[must_use]
     pub fn new(messages: Vec<Message>, sequences: Option<Vec<Sequence>>) -> Self {
@@ -88,8 +107,9 @@ pub struct Restored {
     /// Messages before this may have been delivered, whatever is known of
     /// them: the broker did not stop in order.
     pub redelivered_below: Sequence,
-    /// Deliveries that are known.
-    pub deliveries: BTreeMap<Sequence, u32>,
+    /// Deliveries that are known, and until when the message has to wait, in
+    /// milliseconds since 1970; 0 if it has not.
+    pub deliveries: BTreeMap<Sequence, (u32, u64)>,
     /// The messages, all of them ready; ascending, without overlap.
     pub runs: Vec<RestoredRun>,
 }
@@ -103,8 +123,34 @@ pub struct RestoredRun {
     pub count: u64,
     /// Octets of all of them, as [`Message::stored_bytes`] counts them.
     pub stored_bytes: u64,
+    /// What was kept with the page, if it is in one.
+    pub tag: PageTag,
+    /// The places of all of them, ascending, unless they are consecutive.
+    pub places: Option<Vec<SequenceRange>>,
     /// Where they are.
     pub content: RestoredContent,
+}
+
+impl RestoredRun {
+    /// The place behind the last one.
+    pub(super) fn end(&self) -> Sequence {
+        let last = self.places.as_ref().and_then(|places| places.last());
+        last.map_or_else(
+            || SequenceRange::new(self.first, self.count).end,
+            |last| last.end,
+        )
+    }
+
+    /// The place of each message.
+    pub(super) fn places(&self) -> Vec<Sequence> {
+        let consecutive = [SequenceRange::new(self.first, self.count)];
+        let ranges = self.places.as_deref().unwrap_or(&consecutive);
+        ranges
+            .iter()
+            .flat_map(|range| (range.first.0..range.end.0).map(Sequence))
+            .take(self.count as usize)
+            .collect()
+    }
 }
 
 /// Where a restored queue's messages are.

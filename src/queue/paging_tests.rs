@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::paging::Limits;
 use super::*;
-use crate::model::{Body, Message, Now, Page, QueueSettings, Sequence, SequenceRange};
+use crate::model::{Body, Message, Now, Page, PageTag, QueueSettings, Sequence, SequenceRange};
 
 /// A durable queue whose runs hold two messages and whose head holds one.
 fn queue() -> Queue {
@@ -22,7 +22,7 @@ fn restored(restored: Restored) -> Queue {
         head_bytes: memory_bytes,
         read_ahead_bytes: 2 * memory_bytes,
     };
-    Queue::with_limits(settings, restored, limits)
+    Queue::with_limits(settings, restored, limits, NOW)
 }
 
 /// One message in the head, two runs in pages (1, 2 and 3, 4), one in the tail.
@@ -40,7 +40,7 @@ fn paged() -> Queue {
 
 #[test]
 fn a_backlog_takes_memory_for_its_head_only() {
-    let mut queue = Queue::new(QueueSettings::default());
+    let mut queue = Queue::new(QueueSettings::default(), NOW);
     let mut pages = BTreeMap::new();
     let memory_bytes = message(0).memory_bytes() as u64;
     let limits = Limits::default();
@@ -58,7 +58,7 @@ fn a_backlog_takes_memory_for_its_head_only() {
     for number in 0..count {
         while let Some(wanted) = queue.page_wanted() {
             let messages = pages.remove(&wanted.page.offset).expect("a page");
-            queue.paged_in(wanted.first, consecutive(messages));
+            queue.paged_in(wanted.first, consecutive(messages), NOW);
         }
         assert_eq!(get(&mut queue), Some((number, false)));
         let most = limits.read_ahead_bytes + 2 * limits.run_bytes;
@@ -77,7 +77,11 @@ fn a_get_says_what_has_to_be_read_first() {
     assert_eq!((missing.first, missing.page), (Sequence(1), page(1)));
     assert!(matches!(queue.get(true, NOW), Get::Missing(page) if page == missing));
     assert_eq!(queue.counts().ready, 5);
-    queue.paged_in(missing.first, consecutive(vec![message(1), message(2)]));
+    queue.paged_in(
+        missing.first,
+        consecutive(vec![message(1), message(2)]),
+        NOW,
+    );
     assert_eq!(get(&mut queue), Some((1, false)));
     assert_eq!(queue.journal().freed, [page(1)]);
 }
@@ -89,9 +93,9 @@ fn pages_that_are_read_out_of_order_are_delivered_in_order() {
     let first = queue.page_wanted().expect("the head is empty");
     assert!(queue.page_wanted().is_none(), "that one is enough");
     assert_eq!(queue.head_missing(), Some(first), "it is on its way");
-    queue.paged_in(Sequence(3), consecutive(vec![message(3), message(4)]));
+    queue.paged_in(Sequence(3), consecutive(vec![message(3), message(4)]), NOW);
     assert_eq!(queue.head_missing(), Some(first));
-    queue.paged_in(Sequence(1), consecutive(vec![message(1), message(2)]));
+    queue.paged_in(Sequence(1), consecutive(vec![message(1), message(2)]), NOW);
     assert_eq!(drain(&mut queue), [1, 2, 3, 4, 5]);
 }
 
@@ -149,7 +153,7 @@ fn a_purge_frees_pages_without_reading_them() {
     let range = SequenceRange::new(Sequence(1), 5);
     assert_eq!(queue.journal().settled, [range]);
     assert_eq!(queue.journal().freed, [page(1), page(3)]);
-    queue.paged_in(wanted.first, consecutive(vec![message(1), message(2)]));
+    queue.paged_in(wanted.first, consecutive(vec![message(1), message(2)]), NOW);
     let counts = queue.counts();
     assert_eq!((counts.ready, counts.purged, counts.lost), (0, 5, 0));
     assert_eq!((counts.ready_bytes, queue.resident_bytes()), (0, 0));
@@ -179,11 +183,11 @@ fn what_cannot_be_read_is_lost_and_the_rest_delivered() {
     ] {
         let mut queue = paged();
         get(&mut queue);
-        queue.paged_in(Sequence(1), loaded);
+        queue.paged_in(Sequence(1), loaded, NOW);
         let counts = queue.counts();
         let expected = (3 + delivered.len() as u64, 2 - delivered.len() as u64);
         assert_eq!((counts.ready, counts.lost), expected, "{shows}");
-        queue.paged_in(Sequence(3), consecutive(vec![message(3), message(4)]));
+        queue.paged_in(Sequence(3), consecutive(vec![message(3), message(4)]), NOW);
         assert_eq!(
             drain(&mut queue),
             [&delivered[..], &[3, 4, 5]].concat(),
@@ -196,6 +200,8 @@ fn what_cannot_be_read_is_lost_and_the_rest_delivered() {
 #[test]
 fn a_restored_queue_goes_on_where_it_stopped() {
     let resident = |places: &[u64]| RestoredRun {
+        tag: PageTag::default(),
+        places: None,
         first: Sequence(places[0]),
         count: places.len() as u64,
         stored_bytes: 0,
@@ -207,6 +213,8 @@ fn a_restored_queue_goes_on_where_it_stopped() {
         ),
     };
     let in_page = |first, count| RestoredRun {
+        tag: PageTag::default(),
+        places: None,
         first: Sequence(first),
         count,
         stored_bytes: count * message(0).stored_bytes() as u64,
@@ -215,7 +223,12 @@ fn a_restored_queue_goes_on_where_it_stopped() {
     let mut queue = restored(Restored {
         next: Sequence(100),
         redelivered_below: Sequence(11),
-        deliveries: [(Sequence(2), 3), (Sequence(4), 1), (Sequence(60), 1)].into(),
+        deliveries: [
+            (Sequence(2), (3, 0)),
+            (Sequence(4), (1, 0)),
+            (Sequence(60), (1, 0)),
+        ]
+        .into(),
         runs: vec![
             resident(&[2, 9]),
             in_page(10, 2),
@@ -235,7 +248,7 @@ fn a_restored_queue_goes_on_where_it_stopped() {
                 10 => vec![message(10), message(11)],
                 first => vec![message(first)],
             };
-            queue.paged_in(missing.first, consecutive(messages));
+            queue.paged_in(missing.first, consecutive(messages), NOW);
         }
         match get(&mut queue) {
             Some(one) => delivered.push(one),
@@ -257,8 +270,10 @@ fn a_restored_queue_goes_on_where_it_stopped() {
 fn the_count_of_deliveries_outlives_a_restart() {
     let mut queue = restored(Restored {
         next: Sequence(8),
-        deliveries: [(Sequence(7), 4)].into(),
+        deliveries: [(Sequence(7), (4, 0))].into(),
         runs: vec![RestoredRun {
+            tag: PageTag::default(),
+            places: None,
             first: Sequence(7),
             count: 1,
             stored_bytes: 0,
@@ -269,8 +284,19 @@ fn the_count_of_deliveries_outlives_a_restart() {
     let got = queue.get(false, NOW).message().expect("it is in memory");
     let slot = got.unsettled.expect("got with ack");
     let redelivered = true;
-    queue.settle(&[slot], Outcome::Requeue { redelivered }, NOW);
-    assert_eq!(queue.journal().returned, [(Sequence(7), 5)]);
+    queue.settle(
+        &[slot],
+        Outcome::Requeue {
+            redelivered,
+            refused: true,
+        },
+        NOW,
+    );
+    let returned = queue.journal().returned.first().copied();
+    assert_eq!(
+        returned.map(|one| (one.place, one.deliveries)),
+        Some((Sequence(7), 5))
+    );
 }
 
 fn publish(queue: &mut Queue, numbers: std::ops::Range<u64>) {
@@ -294,7 +320,7 @@ fn get(queue: &mut Queue) -> Option<(u64, bool)> {
         panic!("a small body is one slice");
     };
     let number = u64::from_be_bytes(body.try_into().expect("eight octets"));
-    Some((number, got.redelivered))
+    Some((number, got.deliveries > 0))
 }
 
 fn consecutive(messages: Vec<Message>) -> Loaded {

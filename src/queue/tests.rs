@@ -18,7 +18,7 @@ impl Bench {
     }
 
     fn with(settings: QueueSettings) -> Self {
-        let queue = Queue::new(settings);
+        let queue = Queue::new(settings, NOW);
         Self {
             queue,
             published: 0,
@@ -216,13 +216,16 @@ fn requeued_messages_return_to_their_place() {
         .flat_map(|_| bench.queue.get(false, NOW).message())
         .collect();
     let slot = |index: usize| got[index].unsettled.expect("got with ack");
-    let requeue = Outcome::Requeue { redelivered: true };
+    let requeue = Outcome::Requeue {
+        redelivered: true,
+        refused: true,
+    };
     bench.queue.settle(&[slot(2), slot(0)], requeue, NOW);
     bench.consume(spec());
     let flags: Vec<_> = bench
         .deliveries()
         .iter()
-        .map(|one| (number(&one.message), one.redelivered))
+        .map(|one| (number(&one.message), one.deliveries > 0))
         .collect();
     assert_eq!(flags, [(0, true), (2, true), (3, false)]);
 }
@@ -233,11 +236,16 @@ fn what_never_reached_the_client_keeps_its_flag() {
     bench.publish(1);
     for (redelivered, flag) in [(false, false), (false, false), (true, false), (false, true)] {
         let got = bench.queue.get(false, NOW).message().expect("it came back");
-        assert_eq!(got.redelivered, flag);
+        assert_eq!(got.deliveries > 0, flag);
         let slot = got.unsettled.expect("got with ack");
-        bench
-            .queue
-            .settle(&[slot], Outcome::Requeue { redelivered }, NOW);
+        bench.queue.settle(
+            &[slot],
+            Outcome::Requeue {
+                redelivered,
+                refused: true,
+            },
+            NOW,
+        );
     }
     assert!(
         bench
@@ -245,7 +253,8 @@ fn what_never_reached_the_client_keeps_its_flag() {
             .get(true, NOW)
             .message()
             .expect("still there")
-            .redelivered
+            .deliveries
+            > 0
     );
 }
 
@@ -296,7 +305,10 @@ fn purge_leaves_unsettled_messages_alone() {
         .expect("five are there");
     assert_eq!(got.ready_left, 4);
     assert_eq!(bench.queue.purge(), 4);
-    let requeue = Outcome::Requeue { redelivered: true };
+    let requeue = Outcome::Requeue {
+        redelivered: true,
+        refused: true,
+    };
     let slot = got.unsettled.expect("got with ack");
     bench.queue.settle(&[slot], requeue, NOW);
     bench.publish(1);
@@ -327,7 +339,10 @@ fn a_message_settled_twice_is_requeued_once() {
         .message()
         .and_then(|got| got.unsettled);
     let slot = slot.expect("got with ack");
-    let requeue = Outcome::Requeue { redelivered: true };
+    let requeue = Outcome::Requeue {
+        redelivered: true,
+        refused: true,
+    };
     bench.queue.settle(&[slot, slot], requeue, NOW);
     bench.queue.settle(&[slot], requeue, NOW);
     bench.queue.settle(&[slot], Outcome::Discard, NOW);
@@ -375,7 +390,13 @@ fn requeue_after_cancel_loses_nothing() {
     let counts = bench.queue.counts();
     assert_eq!((counts.unsettled, counts.consumers), (3, 0));
     bench.settle(&held[..1], Outcome::Ack);
-    bench.settle(&held[1..], Outcome::Requeue { redelivered: true });
+    bench.settle(
+        &held[1..],
+        Outcome::Requeue {
+            redelivered: true,
+            refused: true,
+        },
+    );
     let next = bench.consume(spec());
     assert_eq!(bench.deliver(), [(next.0, 1), (next.0, 2)]);
 }

@@ -1,9 +1,12 @@
 //! Messages that were handed out and wait for their settlement.
 
+use std::collections::VecDeque;
+
 use slab::Slab;
 
 use super::ConsumerSlot;
 use super::ready::Queued;
+use crate::model::Sequence;
 
 /// Which of a queue's unsettled messages; valid until it is settled, which
 /// whoever holds it does exactly once.
@@ -13,22 +16,45 @@ pub struct UnsettledSlot(pub u32);
 /// The unsettled messages by slot.
 #[derive(Debug)]
 pub(super) struct Unsettled {
-    entries: Slab<Held>,
+    entries: Slab<Entry>,
+    /// Slots whose messages were taken away from who still holds them.
+    taken: usize,
+    /// Since when each is held, where somebody wants to know: in milliseconds
+    /// since 1970, in their order; with the place, as slots are used again.
+    held_since: VecDeque<(u64, UnsettledSlot, Sequence)>,
     /// Entries left when returning memory was last tried, since there were many.
     tried_at: usize,
 }
 
-/// An unsettled message and whose credit it holds.
+#[derive(Debug)]
+enum Entry {
+    Held(Held),
+    /// The message is somewhere else by now. Whoever holds the slot does not
+    /// know it yet, so that the slot is not given to another message.
+    Taken,
+}
+
+/// An unsettled message and who has it.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) queued: Queued,
-    /// `None` for a `basic.get`.
-    pub(super) consumer: Option<ConsumerSlot>,
+    pub(super) holder: Holder,
+}
+
+/// Who has an unsettled message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Holder {
+    /// A consumer, whose credit it has.
+    Consumer(ConsumerSlot),
+    /// Who asked for it by a `basic.get`.
+    Getter,
+    /// Nobody: it is on its way to the dead letter exchange.
+    Letter,
 }
 
 impl Unsettled {
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.taken
     }
 
     #[cfg(test)]
@@ -43,12 +69,70 @@ impl Unsettled {
 
     pub(super) fn insert(&mut self, held: Held) -> UnsettledSlot {
         debug_assert!(!self.is_full(), "slots are 32 bits wide");
-        UnsettledSlot(self.entries.insert(held) as u32)
+        UnsettledSlot(self.entries.insert(Entry::Held(held)) as u32)
     }
 
-    /// `None` for a slot that is not in use.
+    /// `None` for a slot that is not in use, or whose message was taken away.
     pub(super) fn remove(&mut self, slot: UnsettledSlot) -> Option<Held> {
-        self.entries.try_remove(slot.0 as usize)
+        match self.entries.try_remove(slot.0 as usize)? {
+            Entry::Held(held) => Some(held),
+            Entry::Taken => {
+                self.taken -= 1;
+                None
+            }
+        }
+    }
+
+    /// Takes a message away from whoever holds it.
+    pub(super) fn take_away(&mut self, slot: UnsettledSlot) -> Option<Held> {
+        let entry = self.entries.get_mut(slot.0 as usize)?;
+        match std::mem::replace(entry, Entry::Taken) {
+            Entry::Held(held) => {
+                self.taken += 1;
+                Some(held)
+            }
+            Entry::Taken => None,
+        }
+    }
+
+    /// The places of all of them, unordered.
+    pub(super) fn places(&self) -> impl Iterator<Item = Sequence> {
+        self.entries.iter().filter_map(|(_, entry)| match entry {
+            Entry::Held(held) => Some(held.queued.sequence),
+            Entry::Taken => None,
+        })
+    }
+
+    /// Remembers since when a message is held.
+    pub(super) fn note_time(&mut self, now: u64, slot: UnsettledSlot, place: Sequence) {
+        self.held_since.push_back((now, slot, place));
+        // One that is held for long must not keep the others' memory.
+        if self.held_since.len() > 2 * self.entries.len() + CAPACITY_KEPT {
+            let entries = &self.entries;
+            self.held_since.retain(|(_, slot, place)| {
+                matches!(entries.get(slot.0 as usize),
+                    Some(Entry::Held(held)) if held.queued.sequence == *place)
+            });
+        }
+    }
+
+    /// Which message that a consumer has is held for longest, and since when.
+    pub(super) fn oldest(&mut self) -> Option<(u64, UnsettledSlot, ConsumerSlot)> {
+        loop {
+            let (since, slot, place) = *self.held_since.front()?;
+            if let Some(Entry::Held(held)) = self.entries.get(slot.0 as usize)
+                && held.queued.sequence == place
+                && let Holder::Consumer(consumer) = held.holder
+            {
+                return Some((since, slot, consumer));
+            }
+            self.held_since.pop_front();
+        }
+    }
+
+    /// Forgets since when messages are held.
+    pub(super) fn forget_times(&mut self) {
+        self.held_since = VecDeque::new();
     }
 
     /// Returns memory once a burst is settled. Entries cannot move, so one that
@@ -71,6 +155,8 @@ impl Default for Unsettled {
     fn default() -> Self {
         Self {
             entries: Slab::new(),
+            taken: 0,
+            held_since: VecDeque::new(),
             tried_at: usize::MAX,
         }
     }
@@ -78,5 +164,5 @@ impl Default for Unsettled {
 
 /// Slots are 32 bits wide.
 const UNSETTLED_MAX: usize = u32::MAX as usize;
-/// Entries for which there stays room when all is settled (32 octets each).
+/// Entries for which there stays room when all is settled (40 octets each).
 const CAPACITY_KEPT: usize = 1024;

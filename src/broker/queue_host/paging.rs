@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Message, Page, Sequence, SequenceRange};
+use crate::model::{Message, Now, Page, Sequence, SequenceRange};
 use crate::queue::{Loaded, PageIn, PageOut};
 use crate::store::{PageContent, PageOutJob, PageSource, Returned, Settled};
 
@@ -80,10 +80,10 @@ impl QueueHost {
                 let returned: Vec<Returned> = journal
                     .returned
                     .iter()
-                    .map(|(place, deliveries)| Returned {
+                    .map(|returned| Returned {
                         queue: id,
-                        place: *place,
-                        deliveries: *deliveries,
+                        place: returned.place,
+                        deliveries: returned.deliveries,
                     })
                     .collect();
                 storage.settle(settled, &returned);
@@ -144,30 +144,27 @@ impl QueueHost {
 
     /// Messages were read; consumers get them at once.
     fn paged_in(self: &Arc<Self>, first: Sequence, content: PageContent) {
-        let Some(storage) = &self.storage else {
-            return;
-        };
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
         if !state.deleted {
-            self.take_in(&mut state, first, content);
-            self.hand_out(&mut state, storage.now(), &mut wakes);
-            self.settle_with_store(&mut state);
+            let now = self.clock.now();
+            self.take_in(&mut state, first, content, now);
+            self.carry_out(&mut state, now, &mut wakes);
         }
         drop(state);
         wakes.fire();
     }
 
     /// Reads what the next message is in, for somebody who cannot wait for it.
-    pub(super) fn read_at_once(&self, state: &mut State, missing: PageIn) {
+    pub(super) fn read_at_once(&self, state: &mut State, missing: PageIn, now: Now) {
         let content = match &self.storage {
             Some(storage) => storage.read_page(missing.page),
             None => PageContent::default(),
         };
-        self.take_in(state, missing.first, content);
+        self.take_in(state, missing.first, content, now);
     }
 
-    fn take_in(&self, state: &mut State, first: Sequence, content: PageContent) {
+    fn take_in(&self, state: &mut State, first: Sequence, content: PageContent, now: Now) {
         let PageContent {
             messages,
             places,
@@ -197,6 +194,6 @@ impl QueueHost {
             sequences: places,
             stored_bytes,
         };
-        state.queue.paged_in(first, loaded);
+        state.queue.paged_in(first, loaded, now);
     }
 }

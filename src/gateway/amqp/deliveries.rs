@@ -92,7 +92,10 @@ impl Connection {
             && let Some(host) = self.attachments.host(attached.queue)
         {
             let slots = [crate::queue::UnsettledSlot(slot)];
-            let outcome = Outcome::Requeue { redelivered: false };
+            let outcome = Outcome::Requeue {
+                redelivered: false,
+                refused: false,
+            };
             host.settle(&slots, outcome, self.node.now(), &mut self.wakes);
         }
     }

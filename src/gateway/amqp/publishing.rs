@@ -134,7 +134,10 @@ impl Connection {
             let outcome = match first.settling {
                 Settling::Ack => Outcome::Ack,
                 Settling::Discard => Outcome::Discard,
-                Settling::Requeue => Outcome::Requeue { redelivered: true },
+                Settling::Requeue => Outcome::Requeue {
+                    redelivered: true,
+                    refused: true,
+                },
             };
             let transaction = transaction.as_deref_mut();
             self.settle_slots(first.queue, &slots, outcome, transaction);

@@ -28,7 +28,8 @@ impl Connection {
             Method::QueuePurge(purge) => {
                 let name = self.queue_name(channel, purge.queue)?;
                 let open = self.opened()?;
-                let count = open.vhost.queue(&name, &open.requester)?.purge();
+                let host = open.vhost.queue(&name, &open.requester)?;
+                let count = host.purge(self.node.now(), &mut self.wakes);
                 self.answer(
                     channel,
                     purge.nowait,
@@ -291,7 +292,7 @@ impl Connection {
         let name = self.queue_name(channel, get.queue)?;
         let open = self.opened()?;
         let host = open.vhost.queue(&name, &open.requester)?;
-        let Some(got) = host.get(get.no_ack, self.node.now()) else {
+        let Some(got) = host.get(get.no_ack, self.node.now(), &mut self.wakes) else {
             self.session
                 .reply(channel, &BasicGetEmpty { cluster_id: "" });
             return Ok(());
@@ -300,8 +301,13 @@ impl Connection {
             queue: self.attachments.attach(&host),
             slot: slot.0,
         });
-        self.session
-            .get_ok(channel, held, &got.message, got.redelivered, got.ready_left);
+        self.session.get_ok(
+            channel,
+            held,
+            &got.message,
+            got.deliveries > 0,
+            got.ready_left,
+        );
         Ok(())
     }
 

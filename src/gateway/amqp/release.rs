@@ -69,7 +69,10 @@ impl Connection {
                 self.settle_slots(
                     first.queue,
                     &slots,
-                    Outcome::Requeue { redelivered: true },
+                    Outcome::Requeue {
+                        redelivered: true,
+                        refused: false,
+                    },
                     None,
                 );
             }

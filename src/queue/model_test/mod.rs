@@ -116,7 +116,7 @@ impl Run {
             limit: 0,
         };
         Self {
-            queue: Queue::with_limits(settings.clone(), Restored::default(), limits),
+            queue: Queue::with_limits(settings.clone(), Restored::default(), limits, NOW),
             settings,
             limits,
             store: Store::default(),
@@ -306,7 +306,7 @@ impl Run {
             }
         };
         let oldest = self.oldest_ready().expect("got what is not there");
-        self.take(oldest, &got.message, got.redelivered);
+        self.take(oldest, &got.message, got.deliveries > 0);
         self.hand_out(oldest, got.unsettled, None);
         assert_eq!(got.unsettled.is_none(), no_ack);
         assert_eq!(got.ready_left, self.count(|state| state == State::Ready));
@@ -318,7 +318,7 @@ impl Run {
             if !matches!(entry.state, State::Unsettled { slot, .. } if slots.contains(&slot)) {
                 return true;
             }
-            if let Outcome::Requeue { redelivered } = outcome {
+            if let Outcome::Requeue { redelivered, .. } = outcome {
                 entry.state = State::Ready;
                 if redelivered {
                     entry.deliveries += 1;
@@ -388,7 +388,7 @@ impl Run {
         );
 
         let oldest = self.oldest_ready().expect("a message is ready");
-        self.take(oldest, &delivery.message, delivery.redelivered);
+        self.take(oldest, &delivery.message, delivery.deliveries > 0);
         let taker = &self.consumers[&slot];
         assert_eq!(delivery.unsettled.is_none(), taker.no_ack);
         let (serial, priority) = (taker.serial, taker.priority);
@@ -459,6 +459,7 @@ impl Run {
         assert_eq!(
             self.queue.counts(),
             Counts {
+                scheduled: 0,
                 ready: self.count(|state| state == State::Ready),
                 ready_bytes: ready_bytes.sum::<usize>() as u64,
                 unsettled: self.count(|state| matches!(state, State::Unsettled { .. })),

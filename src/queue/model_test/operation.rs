@@ -138,6 +138,9 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         Just(Outcome::Ack),
         Just(Outcome::Discard),
-        any::<bool>().prop_map(|redelivered| Outcome::Requeue { redelivered }),
+        any::<(bool, bool)>().prop_map(|(redelivered, refused)| Outcome::Requeue {
+            redelivered,
+            refused
+        }),
     ]
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::operation::Restart;
 use super::{NOW, Run, State, number};
-use crate::model::{Message, Page, Sequence};
+use crate::model::{Message, Page, PageTag, Sequence};
 use crate::queue::{
     ConsumerSlot, Loaded, PageIn, PageOut, Queue, Restored, RestoredContent, RestoredRun,
 };
@@ -116,7 +116,7 @@ impl Run {
         let Some(content) = self.store.pages.get(&wanted.page.offset) else {
             let messages = vec![Message::single("", "q", b"", &[0; 8])];
             let loaded = Loaded::new(messages, None);
-            return self.queue.paged_in(wanted.first, loaded);
+            return self.queue.paged_in(wanted.first, loaded, NOW);
         };
         let damaged = |index: usize| damage & (1 << (index % 8)) != 0;
         let (bad, good): (Vec<_>, Vec<_>) = content
@@ -139,7 +139,7 @@ impl Run {
             .copied()
             .eq(consecutive.take(sequences.len()));
         let loaded = Loaded::new(messages, listed.then_some(sequences));
-        self.queue.paged_in(wanted.first, loaded);
+        self.queue.paged_in(wanted.first, loaded, NOW);
     }
 
     /// The broker stops in some way and the queue comes back.
@@ -165,7 +165,7 @@ impl Run {
             if !restart.counts_known {
                 entry.deliveries = 0;
             } else if entry.deliveries > 0 {
-                deliveries.insert(Sequence(entry.number), entry.deliveries);
+                deliveries.insert(Sequence(entry.number), (entry.deliveries, 0));
             }
             entry.deliveries = entry.deliveries.max(u32::from(entry.number < below));
         }
@@ -175,7 +175,7 @@ impl Run {
             deliveries,
             runs: self.restored_runs(&restart.runs),
         };
-        self.queue = Queue::with_limits(self.settings.clone(), restored, self.limits);
+        self.queue = Queue::with_limits(self.settings.clone(), restored, self.limits, NOW);
         self.enqueued = self.messages.len() as u64;
         (self.settled, self.purged, self.lost) = (0, 0, 0);
     }
@@ -194,6 +194,8 @@ impl Run {
                 .iter()
                 .map(|entry| (entry.number, entry.message.clone()));
             runs.push(RestoredRun {
+                tag: PageTag::default(),
+                places: None,
                 first: Sequence(first.number),
                 count: run.len() as u64,
                 stored_bytes: stored.sum::<usize>() as u64,
@@ -221,9 +223,16 @@ impl Run {
                     assert!(was_live || purged, "message {place} went twice");
                 }
             }
-            journal.returned.sort_unstable();
+            journal
+                .returned
+                .sort_unstable_by_key(|one| (one.place, one.deliveries));
             returned.sort_unstable();
-            assert_eq!(journal.returned, returned);
+            let noted: Vec<_> = journal
+                .returned
+                .iter()
+                .map(|one| (one.place, one.deliveries))
+                .collect();
+            assert_eq!(noted, returned);
             let live = self.messages.iter().map(|entry| entry.number);
             assert!(live.eq(self.store.live.iter().copied()), "what is live");
         } else {

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
 use super::run::Run;
-use crate::model::{MEMORY_OVERHEAD_BYTES, Page, Sequence};
+use crate::model::{MEMORY_OVERHEAD_BYTES, Message, Page, Sequence};
 use crate::queue::{Loaded, PageIn};
 
 /// The runs, oldest first.
@@ -110,6 +110,68 @@ impl Ahead {
                 None
             }
         }
+    }
+
+    /// The oldest message, if it is in memory.
+    pub(super) fn head(&self) -> Option<&Message> {
+        match self.slots.front()? {
+            Slot::Resident(run) => run.peek(),
+            Slot::Paged(_) => None,
+        }
+    }
+
+    /// Takes out the message in that place, if it is in memory.
+    pub(super) fn remove(&mut self, place: Sequence) -> Option<Message> {
+        let behind = self.slots.partition_point(|slot| slot.first() <= place);
+        let index = behind.checked_sub(1)?;
+        let Slot::Resident(run) = self.slots.get_mut(index)? else {
+            return None;
+        };
+        let message = run.remove(place)?;
+        let memory_bytes = message.memory_bytes() as u64;
+        self.resident_bytes -= memory_bytes;
+        self.window_bytes -= memory_bytes;
+        self.count -= 1;
+        if run.is_empty() {
+            self.slots.remove(index);
+            self.window -= 1;
+            self.widen();
+        }
+        Some(message)
+    }
+
+    /// Whether there is a paged run of that name.
+    pub(super) fn has_run(&self, first: Sequence) -> bool {
+        let index = self.slots.binary_search_by_key(&first, Slot::first);
+        index.is_ok_and(|index| matches!(self.slots.get(index), Some(Slot::Paged(_))))
+    }
+
+    /// The run of that name, if it is in a page and outside of the window.
+    pub(super) fn only_paged(&self, first: Sequence) -> Option<PageIn> {
+        let index = self.slots.binary_search_by_key(&first, Slot::first).ok()?;
+        match self.slots.get(index)? {
+            Slot::Paged(paged) if index >= self.window => Some(paged.page_in()),
+            _ => None,
+        }
+    }
+
+    /// A message of a paged run outside of the window is not to be there any
+    /// more: the page, if it was the last of it.
+    pub(super) fn lose(&mut self, first: Sequence, stored_bytes: u64) -> Option<Page> {
+        let index = self.slots.binary_search_by_key(&first, Slot::first).ok()?;
+        let Slot::Paged(paged) = self.slots.get_mut(index)? else {
+            return None;
+        };
+        self.count -= 1;
+        paged.stored_bytes = paged.stored_bytes.saturating_sub(stored_bytes);
+        if let Some(count) = NonZeroU32::new(paged.count.get() - 1) {
+            paged.count = count;
+            return None;
+        }
+        let page = paged.page;
+        self.slots.remove(index);
+        self.widen();
+        Some(page)
     }
 
     /// Appends a run that is in memory.

@@ -6,14 +6,17 @@ use crate::model::Sequence;
 
 /// Deliveries of messages that still wait in the log.
 #[derive(Debug, Default)]
-pub(super) struct DeliveredBefore {
+pub(in crate::queue) struct DeliveredBefore {
     /// Messages before this may have been delivered at least once.
     redelivered_below: Sequence,
-    known: BTreeMap<Sequence, u32>,
+    known: BTreeMap<Sequence, (u32, u64)>,
 }
 
 impl DeliveredBefore {
-    pub(super) fn new(redelivered_below: Sequence, known: BTreeMap<Sequence, u32>) -> Self {
+    pub(in crate::queue) fn new(
+        redelivered_below: Sequence,
+        known: BTreeMap<Sequence, (u32, u64)>,
+    ) -> Self {
         Self {
             redelivered_below,
             known,
@@ -22,30 +25,23 @@ impl DeliveredBefore {
 
     /// How often the message was delivered that now leaves the log.
     #[inline]
-    pub(super) fn recall(&mut self, place: Sequence) -> u32 {
+    pub(in crate::queue) fn recall(&mut self, place: Sequence) -> u32 {
         let at_least = u32::from(place < self.redelivered_below);
         if self.known.is_empty() {
             return at_least;
         }
-        self.recall_known(place).max(at_least)
+        let known = self.known.remove(&place);
+        known.map_or(at_least, |(deliveries, _)| deliveries.max(at_least))
     }
 
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
+    /// Until when the message has to wait, in milliseconds since 1970; 0 if it
+    /// has not.
+    pub(in crate::queue) fn due(&self, place: Sequence) -> u64 {
+        self.known.get(&place).map_or(0, |(_, due)| *due)
     }
 
-    #[cold]
-    fn recall_known(&mut self, place: Sequence) -> u32 {
-        while let Some(entry) = self.known.first_entry() {
-            if *entry.key() > place {
-                break;
-            }
-            // Those before it belong to messages that were lost.
-            let (key, deliveries) = entry.remove_entry();
-            if key == place {
-                return deliveries;
-            }
-        }
-        0
+    /// Whether nothing is known of single messages.
+    pub(in crate::queue) fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 }

@@ -1,16 +1,15 @@
-//! Ready messages: a log in the order of arrival, and beside it what was
-//! requeued.
+//! Ready messages of one priority: a log in the order of arrival, and beside it
+//! what came back or was due later.
 //!
 //! ```text
 //! returned   front │ ahead: in memory, requested, paged │ tail
 //!    ▲         │                                           ▲
-//! requeue     pop                                       append
+//! put back    pop                                       append
 //! ```
 //!
-//! A message's place is its [`Sequence`]. Whatever was handed out is older than
-//! all that is in the log; therefore what comes back is delivered before the
-//! log goes on, and the order is kept by looking into a map only while
-//! something is in it.
+//! What is beside the log has a position in it: a message that was requeued
+//! its place, one that had to wait for its time the place that the next message
+//! would have got. A map is looked into only while something is in it.
 //!
 //! Front and the window of `ahead` are the head: what is delivered next and
 //! stays in memory. While the head is all that there is and is short, messages
@@ -24,13 +23,13 @@ mod tail;
 use std::collections::BTreeMap;
 
 use self::ahead::{Ahead, Arrived, PagedRun};
-use self::before::DeliveredBefore;
+pub(super) use self::before::DeliveredBefore;
 pub(super) use self::run::Run;
 use self::run::Size;
 use self::tail::{Tail, Written};
 use super::paging::Limits;
-use super::{Journal, Loaded, PageIn, PageOut, Restored, RestoredContent};
-use crate::model::{Message, Page, Sequence, SequenceRange};
+use super::{Journal, Loaded, PageIn, PageOut};
+use crate::model::{Message, Page, Sequence};
 
 /// A message with what its queue knows of it.
 #[derive(Debug)]
@@ -41,35 +40,29 @@ pub(super) struct Queued {
     pub(super) deliveries: u32,
 }
 
-impl Queued {
-    /// Whether a client may have seen it.
-    #[inline]
-    pub(super) fn redelivered(&self) -> bool {
-        self.deliveries > 0
-    }
-}
-
-/// The messages that wait, oldest first.
+/// The messages of one priority that wait, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    /// All older than the log.
-    returned: BTreeMap<Sequence, Returned>,
+    /// By position.
+    returned: BTreeMap<Sequence, Queued>,
     returned_memory_bytes: u64,
     front: Run,
     ahead: Ahead,
     tail: Tail,
-    /// Where the log ends.
-    next: Sequence,
-    before: DeliveredBefore,
     /// Octets of all of them, as stored.
     bytes: u64,
     limits: Limits,
 }
 
+/// What a run that could leave memory became.
 #[derive(Debug)]
-struct Returned {
-    message: Message,
-    deliveries: u32,
+pub(super) enum LeftMemory {
+    /// It is in its page now.
+    Paged,
+    /// It stays; the page is not needed.
+    Kept,
+    /// It is not here any more, and the page is not needed.
+    Gone,
 }
 
 impl Ready {
@@ -80,44 +73,13 @@ impl Ready {
         }
     }
 
-    /// The messages that a store kept. The pages of runs without any go to
-    /// `journal`.
-    pub(super) fn restore(restored: Restored, limits: Limits, journal: &mut Journal) -> Self {
-        let mut ready = Self::new(limits);
-        ready.next = restored.next;
-        ready.before = DeliveredBefore::new(restored.redelivered_below, restored.deliveries);
-        let is_paged = |content: &RestoredContent| matches!(content, RestoredContent::Paged(_));
-        let mut paged_left = restored
-            .runs
-            .iter()
-            .filter(|run| is_paged(&run.content))
-            .count();
-        for run in restored.runs {
-            let end = SequenceRange::new(run.first, run.count).end;
-            ready.next = ready.next.max(end);
-            match run.content {
-                RestoredContent::Paged(page) => {
-                    paged_left -= 1;
-                    match PagedRun::new(run.first, run.count, run.stored_bytes, page) {
-                        Some(paged) => {
-                            ready.bytes += run.stored_bytes;
-                            ready.ahead.push_paged(paged);
-                        }
-                        None => journal.freed.push(page),
-                    }
-                }
-                RestoredContent::Resident(messages) => {
-                    // Only what is newer than all pages can be paged out.
-                    ready.put_behind(messages, paged_left > 0);
-                }
-            }
-        }
-        ready
-    }
-
     /// How many messages wait, wherever they are.
     pub(super) fn len(&self) -> u64 {
         self.returned.len() as u64 + self.front.len() + self.ahead.count() + self.tail.count()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.front.is_empty() && self.len() == 0
     }
 
     /// Octets of all of them, as stored.
@@ -138,46 +100,120 @@ impl Ready {
         self.front.capacity() + self.ahead.capacity() + self.tail.capacity()
     }
 
-    /// Appends the messages in order and leaves the vec empty; the place of the
-    /// first.
-    pub(super) fn append(&mut self, messages: &mut Vec<Message>) -> Sequence {
+    /// Appends the messages in order, from this place on, and leaves the vec
+    /// empty.
+    pub(super) fn append(&mut self, first: Sequence, messages: &mut Vec<Message>) {
         let size = Size::of(messages);
-        let first = self.next;
-        self.next.0 += messages.len() as u64;
         self.bytes += size.stored_bytes;
         // What would make runs of its own is divided in the tail.
-        let short = self.front.memory_bytes() < self.limits.head_bytes
-            && size.memory_bytes <= self.limits.run_bytes;
-        if short && self.tail.is_empty() && self.ahead.is_empty() {
+        if self.takes_into_front(size.memory_bytes) {
             self.front.append(first, messages, size.memory_bytes);
         } else {
             self.tail
                 .append(first, messages, size, self.limits.run_bytes);
         }
-        first
+    }
+
+    /// Appends one message.
+    pub(super) fn push(&mut self, place: Sequence, message: Message) {
+        self.bytes += message.stored_bytes() as u64;
+        if self.takes_into_front(message.memory_bytes() as u64) {
+            self.front.push(place, message);
+        } else {
+            self.tail.push(place, message, self.limits.run_bytes);
+        }
+    }
+
+    /// Appends restored messages, to the tail unless there are pages behind.
+    pub(super) fn restore_resident(
+        &mut self,
+        messages: impl IntoIterator<Item = (Sequence, Message)>,
+        pages_behind: bool,
+    ) {
+        let mut run = Run::default();
+        for (place, message) in messages {
+            self.bytes += message.stored_bytes() as u64;
+            if pages_behind {
+                run.push(place, message);
+            } else {
+                self.tail.push(place, message, self.limits.run_bytes);
+            }
+        }
+        if !run.is_empty() {
+            self.ahead.push_resident(run);
+        }
+    }
+
+    /// Appends a restored run in a page; whether there is anything in it.
+    pub(super) fn restore_paged(
+        &mut self,
+        first: Sequence,
+        count: u64,
+        stored_bytes: u64,
+        page: Page,
+    ) -> bool {
+        let Some(paged) = PagedRun::new(first, count, stored_bytes, page) else {
+            return false;
+        };
+        self.bytes += stored_bytes;
+        self.ahead.push_paged(paged);
+        true
     }
 
     /// Whether the oldest message can be taken out: there is one, and it is in
     /// memory.
     #[inline]
     pub(super) fn at_hand(&mut self) -> bool {
-        !self.front.is_empty() || !self.returned.is_empty() || self.advance()
+        !self.front.is_empty() || self.returned_is_next() || self.advance()
     }
 
     /// The run with the oldest message, if that has to be read first.
     pub(super) fn missing(&self) -> Option<PageIn> {
-        if self.returned.is_empty() && self.front.is_empty() {
+        if self.front.is_empty() && !self.returned_is_next() {
             self.ahead.missing()
         } else {
             None
         }
     }
 
+    /// Position of the oldest message, if it is [at hand](Self::at_hand).
+    pub(super) fn next_position(&mut self) -> Option<Sequence> {
+        if !self.at_hand() {
+            return None;
+        }
+        if self.returned_is_next() {
+            self.returned.keys().next().copied()
+        } else {
+            Some(self.front.first())
+        }
+    }
+
+    /// The oldest message, if it is [at hand](Self::at_hand).
+    pub(super) fn peek(&mut self) -> Option<&Message> {
+        if !self.at_hand() {
+            return None;
+        }
+        if self.returned_is_next() {
+            self.returned.values().next().map(|queued| &queued.message)
+        } else {
+            self.front.peek()
+        }
+    }
+
+    /// The oldest message, if it is in memory and looking takes no step.
+    pub(super) fn head(&self) -> Option<&Message> {
+        if self.returned_is_next() {
+            self.returned.values().next().map(|queued| &queued.message)
+        } else {
+            self.front.peek().or_else(|| self.ahead.head())
+        }
+    }
+
     /// Takes out the oldest, if it is [at hand](Self::at_hand).
     // Called, it costs a delivery 6 %.
     #[inline(always)]
-    pub(super) fn pop(&mut self) -> Option<Queued> {
-        if !self.returned.is_empty() {
+    pub(super) fn pop(&mut self, before: &mut DeliveredBefore) -> Option<Queued> {
+        if !self.returned.is_empty() && self.returned_is_next() {
             return self.pop_returned();
         }
         if self.front.is_empty() {
@@ -188,42 +224,79 @@ impl Ready {
         Some(Queued {
             sequence,
             message,
-            deliveries: self.before.recall(sequence),
+            deliveries: before.recall(sequence),
         })
     }
 
-    /// Puts a message that was taken out back to its place.
-    pub(super) fn put_back(&mut self, queued: Queued) {
-        let Queued {
-            sequence,
-            message,
-            deliveries,
-        } = queued;
-        debug_assert!(sequence < self.start(), "requeued before it was taken out");
-        self.bytes += message.stored_bytes() as u64;
-        self.returned_memory_bytes += message.memory_bytes() as u64;
-        let returned = Returned {
-            message,
-            deliveries,
-        };
-        let before = self.returned.insert(sequence, returned);
+    /// Puts a message beside the log, at that position.
+    pub(super) fn put_back(&mut self, position: Sequence, queued: Queued) {
+        self.bytes += queued.message.stored_bytes() as u64;
+        self.returned_memory_bytes += queued.message.memory_bytes() as u64;
+        let before = self.returned.insert(position, queued);
         debug_assert!(before.is_none(), "two messages in one place");
     }
 
-    /// Drops all of them, without reading any; how many there were.
-    pub(super) fn clear(&mut self, journal: &mut Journal) -> u64 {
-        let count = self.len();
-        for place in self.returned.keys() {
-            journal.settle(*place);
+    /// Takes out the message in that place, which is beside the log at
+    /// `position` or in memory somewhere in the log and not being written.
+    pub(super) fn remove(
+        &mut self,
+        place: Sequence,
+        position: Sequence,
+        before: &mut DeliveredBefore,
+    ) -> Option<Queued> {
+        if let Some(queued) = self.returned.remove(&position) {
+            self.bytes -= queued.message.stored_bytes() as u64;
+            self.returned_memory_bytes -= queued.message.memory_bytes() as u64;
+            return Some(queued);
         }
-        let (first, end) = (self.start(), self.next);
-        journal.settle_range(SequenceRange { first, end });
+        let found = if place >= self.front.first() && !self.front.is_empty() {
+            self.front.remove(place)
+        } else {
+            None
+        };
+        let found = found
+            .or_else(|| self.ahead.remove(place))
+            .or_else(|| self.tail.remove(place));
+        let message = found?;
+        self.bytes -= message.stored_bytes() as u64;
+        Some(Queued {
+            sequence: place,
+            message,
+            deliveries: before.recall(place),
+        })
+    }
+
+    /// A message of a paged run has died without being read into memory; whether
+    /// the run is empty with that, and its page not needed.
+    pub(super) fn lose_paged(&mut self, first: Sequence, stored_bytes: u64) -> Option<Page> {
+        self.bytes -= stored_bytes;
+        self.ahead.lose(first, stored_bytes)
+    }
+
+    /// Whether that run is in a page.
+    pub(super) fn has_paged(&self, first: Sequence) -> bool {
+        self.ahead.has_run(first)
+    }
+
+    /// Whether that run is in a page that nobody has asked for to deliver it.
+    pub(super) fn is_only_paged(&self, first: Sequence) -> bool {
+        self.ahead.only_paged(first).is_some()
+    }
+
+    /// That run, if it is in a page that nobody has asked for to deliver it.
+    pub(super) fn only_paged(&self, first: Sequence) -> Option<PageIn> {
+        self.ahead.only_paged(first)
+    }
+
+    /// Drops all of them, without reading any; how many there were. The pages
+    /// go to `freed`.
+    pub(super) fn clear(&mut self, freed: &mut Vec<Page>) -> u64 {
+        let count = self.len();
         self.returned.clear();
         self.returned_memory_bytes = 0;
         self.front.clear();
-        self.ahead.clear(&mut journal.freed);
+        self.ahead.clear(freed);
         self.tail.clear();
-        self.before.clear();
         self.bytes = 0;
         count
     }
@@ -242,16 +315,22 @@ impl Ready {
         self.tail.page_out(partial, self.limits.run_bytes)
     }
 
-    /// A run was written, or could not be. Whether the page is kept.
-    pub(super) fn paged_out(&mut self, first: Sequence, page: Option<Page>) -> bool {
+    /// A run was written, or could not be.
+    pub(super) fn paged_out(&mut self, first: Sequence, page: Option<Page>) -> LeftMemory {
         self.fill_head();
         match self.tail.paged_out(first, page) {
             Written::Paged(paged) => {
                 self.ahead.push_paged(paged);
-                true
+                LeftMemory::Paged
             }
-            Written::Kept | Written::Gone => false,
+            Written::Kept => LeftMemory::Kept,
+            Written::Gone => LeftMemory::Gone,
         }
+    }
+
+    /// The run of the tail of that name.
+    pub(super) fn tail_run(&self, first: Sequence) -> Option<&Run> {
+        self.tail.run(first)
     }
 
     /// The next run to read ahead.
@@ -271,7 +350,7 @@ impl Ready {
         loaded: Loaded,
         journal: &mut Journal,
     ) -> Option<u64> {
-        let end = self.tail.first().unwrap_or(self.next);
+        let end = self.tail.first().unwrap_or(Sequence(u64::MAX));
         let Arrived {
             page,
             lost,
@@ -284,14 +363,37 @@ impl Ready {
         Some(lost)
     }
 
+    /// Place of the oldest message; of those beside the log, too.
+    pub(super) fn oldest(&self) -> Option<Sequence> {
+        let beside = self.returned.values().map(|queued| queued.sequence).min();
+        beside.into_iter().chain(self.start()).min()
+    }
+
     /// Where the log begins.
-    fn start(&self) -> Sequence {
+    fn start(&self) -> Option<Sequence> {
         if self.front.is_empty() {
-            let first = self.ahead.first().or_else(|| self.tail.first());
-            first.unwrap_or(self.next)
+            self.ahead.first().or_else(|| self.tail.first())
         } else {
-            self.front.first()
+            Some(self.front.first())
         }
+    }
+
+    #[inline]
+    fn returned_is_next(&self) -> bool {
+        !self.returned.is_empty() && self.returned_comes_first()
+    }
+
+    #[cold]
+    fn returned_comes_first(&self) -> bool {
+        let first = self.returned.keys().next();
+        first.is_some_and(|position| self.start().is_none_or(|start| *position < start))
+    }
+
+    fn takes_into_front(&self, memory_bytes: u64) -> bool {
+        self.front.memory_bytes() < self.limits.head_bytes
+            && memory_bytes <= self.limits.run_bytes
+            && self.tail.is_empty()
+            && self.ahead.is_empty()
     }
 
     /// What the head has in memory or waits for.
@@ -332,34 +434,9 @@ impl Ready {
 
     #[cold]
     fn pop_returned(&mut self) -> Option<Queued> {
-        let (sequence, returned) = self.returned.pop_first()?;
-        let Returned {
-            message,
-            deliveries,
-        } = returned;
-        self.bytes -= message.stored_bytes() as u64;
-        self.returned_memory_bytes -= message.memory_bytes() as u64;
-        Some(Queued {
-            sequence,
-            message,
-            deliveries,
-        })
-    }
-
-    /// Appends restored messages, to the tail unless there are pages behind.
-    fn put_behind(&mut self, messages: Vec<(Sequence, Message)>, pages_behind: bool) {
-        let mut run = Run::default();
-        for (place, message) in messages {
-            self.next = self.next.max(Sequence(place.0.saturating_add(1)));
-            self.bytes += message.stored_bytes() as u64;
-            if pages_behind {
-                run.push(place, message);
-            } else {
-                self.tail.push(place, message, self.limits.run_bytes);
-            }
-        }
-        if !run.is_empty() {
-            self.ahead.push_resident(run);
-        }
+        let (_, queued) = self.returned.pop_first()?;
+        self.bytes -= queued.message.stored_bytes() as u64;
+        self.returned_memory_bytes -= queued.message.memory_bytes() as u64;
+        Some(queued)
     }
 }

@@ -109,7 +109,7 @@ impl Run {
     }
 
     /// Appends a message, with or without a gap before it.
-    pub(super) fn push(&mut self, place: Sequence, message: Message) {
+    pub(in crate::queue) fn push(&mut self, place: Sequence, message: Message) {
         if self.messages.is_empty() {
             self.first = place;
         } else if !self.goes_on_with(place) {
@@ -131,6 +131,32 @@ impl Run {
             self.pop_listed();
         }
         Some((place, message))
+    }
+
+    /// The first message.
+    #[inline]
+    pub(super) fn peek(&self) -> Option<&Message> {
+        self.messages.front()
+    }
+
+    /// Takes out the message in that place, wherever it stands.
+    pub(in crate::queue) fn remove(&mut self, place: Sequence) -> Option<Message> {
+        if place == self.first {
+            return self.pop().map(|(_, message)| message);
+        }
+        let index = if self.listed.is_empty() {
+            usize::try_from(place.0.checked_sub(self.first.0)?).ok()?
+        } else {
+            self.listed.binary_search(&place).ok()?
+        };
+        if index + 1 < self.messages.len() && self.listed.is_empty() {
+            let consecutive = self.first.0..self.first.0 + self.len();
+            self.listed.extend(consecutive.map(Sequence));
+        }
+        let message = self.messages.remove(index)?;
+        self.listed.remove(index);
+        self.memory_bytes -= message.memory_bytes() as u64;
+        Some(message)
     }
 
     /// Drops all messages, but keeps the memory.

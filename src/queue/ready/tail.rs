@@ -183,6 +183,29 @@ impl Tail {
         Written::Paged(paged)
     }
 
+    /// The run of that name.
+    pub(super) fn run(&self, first: Sequence) -> Option<&Run> {
+        let index = self
+            .runs
+            .binary_search_by_key(&first, |run| run.run.first());
+        self.runs.get(index.ok()?).map(|run| &*run.run)
+    }
+
+    /// Takes out the message in that place, unless its run is being written.
+    pub(super) fn remove(&mut self, place: Sequence) -> Option<Message> {
+        let behind = self.runs.partition_point(|run| run.run.first() <= place);
+        let index = behind.checked_sub(1)?;
+        let run = self.runs.get_mut(index).filter(|run| !run.writing)?;
+        let message = run.own().remove(place)?;
+        run.stored_bytes -= message.stored_bytes() as u64;
+        self.count -= 1;
+        self.memory_bytes -= message.memory_bytes() as u64;
+        if run.run.is_empty() {
+            self.runs.remove(index);
+        }
+        Some(message)
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -1,0 +1,235 @@
+//! Messages that wait for their time: published with a delay, or given back and
+//! to be tried again later.
+//!
+//! ```text
+//! soon: in memory, by time │ far: pages of what comes later, by their first
+//! ```
+//!
+//! While memory is short, the latest leave it, sorted by time, so that a page
+//! holds messages whose times lie close together; it is read again shortly
+//! before the first of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ready::{Queued, Run};
+use super::{Loaded, PageIn, PageOut};
+use crate::model::{Message, Page, PageTag, Sequence};
+
+/// The class of pages that hold messages that wait for their time.
+pub(super) const SCHEDULED_CLASS: u8 = u8::MAX;
+
+/// The messages that wait for their time.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    soon: BTreeMap<Due, Queued>,
+    /// By the first time in it and its name.
+    far: BTreeMap<Due, Batch>,
+    /// Leaving memory; by name.
+    writing: BTreeMap<Sequence, Leaving>,
+    /// The batch that is being read.
+    reading: Option<Due>,
+    /// What is known of messages in batches beyond what their headers say.
+    tries: BTreeMap<Sequence, (u32, u64)>,
+    count: u64,
+    memory_bytes: u64,
+}
+
+/// When, in milliseconds since 1970, and which: a message's place or a batch's
+/// name.
+type Due = (u64, Sequence);
+
+#[derive(Debug)]
+struct Batch {
+    page: Page,
+    /// The places of its messages, ascending.
+    places: Box<[Sequence]>,
+}
+
+#[derive(Debug)]
+struct Leaving {
+    entries: Vec<(Due, Queued)>,
+    first_due: u64,
+}
+
+impl Schedule {
+    /// How many wait.
+    pub(super) fn len(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Memory of those that are in memory.
+    pub(super) fn resident_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// When the first of them is due, or has to be read.
+    pub(super) fn first(&self) -> Option<u64> {
+        let soon = self.soon.keys().next().map(|(due, _)| *due);
+        let far = self.far.keys().next().filter(|_| self.reading.is_none());
+        let far = far.map(|(due, _)| due.saturating_sub(READ_AHEAD));
+        soon.into_iter().chain(far).min()
+    }
+
+    /// The places of all of them, unordered.
+    pub(super) fn places(&self) -> impl Iterator<Item = Sequence> {
+        let leaving = self.writing.values().flat_map(|leaving| &leaving.entries);
+        let batches = self.far.values().flat_map(|batch| batch.places.iter());
+        let soon = self.soon.values().map(|queued| queued.sequence);
+        soon.chain(leaving.map(|(_, queued)| queued.sequence))
+            .chain(batches.copied())
+    }
+
+    /// A message is to wait until then.
+    pub(super) fn insert(&mut self, due: u64, queued: Queued) {
+        self.count += 1;
+        self.take_in(due, queued);
+    }
+
+    /// Takes out the first message that is due.
+    pub(super) fn pop(&mut self, now: u64) -> Option<Queued> {
+        let (due, _) = *self.soon.keys().next()?;
+        if due > now {
+            return None;
+        }
+        let (_, queued) = self.soon.pop_first()?;
+        self.count -= 1;
+        self.memory_bytes -= memory_bytes(&queued.message);
+        Some(queued)
+    }
+
+    /// The next batch to be read.
+    pub(super) fn page_wanted(&mut self, now: u64) -> Option<PageIn> {
+        if self.reading.is_some() {
+            return None;
+        }
+        let (key, batch) = self.far.first_key_value()?;
+        if key.0.saturating_sub(READ_AHEAD) > now {
+            return None;
+        }
+        self.reading = Some(*key);
+        Some(PageIn {
+            first: key.1,
+            page: batch.page,
+        })
+    }
+
+    /// A batch was read; its page and how many of its messages were lost.
+    /// `None` if no batch of that name is waited for.
+    pub(super) fn paged_in(&mut self, first: Sequence, loaded: &mut Loaded) -> Option<(Page, u64)> {
+        let reading = self.reading.take_if(|(_, name)| *name == first)?;
+        let batch = self.far.remove(&reading)?;
+        let places: Vec<Sequence> = loaded.places(first).collect();
+        let mut lost = batch.places.len() as u64;
+        for (place, message) in places.into_iter().zip(loaded.messages.drain(..)) {
+            // Nothing is taken that should not be there.
+            if batch.places.binary_search(&place).is_err() {
+                continue;
+            }
+            lost -= 1;
+            let (deliveries, due) = self.tries.remove(&place).unwrap_or((0, 0));
+            let due = if due == 0 {
+                message.deliver_at().unwrap_or(0)
+            } else {
+                due
+            };
+            self.take_in(
+                due,
+                Queued {
+                    sequence: place,
+                    message,
+                    deliveries,
+                },
+            );
+        }
+        self.count -= lost;
+        Some((batch.page, lost))
+    }
+
+    /// The latest messages, if there are enough to leave memory.
+    pub(super) fn page_out(&mut self, run_bytes: u64) -> Option<PageOut> {
+        if self.memory_bytes < 2 * run_bytes || !self.writing.is_empty() {
+            return None;
+        }
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        while bytes < run_bytes
+            && self.soon.len() > 1
+            && let Some((due, queued)) = self.soon.pop_last()
+        {
+            bytes += memory_bytes(&queued.message);
+            entries.push((due, queued));
+        }
+        let first_due = entries.last()?.0.0;
+        entries.sort_unstable_by_key(|(_, queued)| queued.sequence);
+        let mut run = Run::default();
+        for (_, queued) in &entries {
+            run.push(queued.sequence, queued.message.clone());
+        }
+        let mut page_out = PageOut::new(Arc::new(run));
+        page_out.tag = PageTag {
+            class: SCHEDULED_CLASS,
+            due: first_due,
+        };
+        self.writing
+            .insert(page_out.first, Leaving { entries, first_due });
+        Some(page_out)
+    }
+
+    /// A batch was written, or could not be. Whether the page is kept; `None` if
+    /// no batch of that name was to be written.
+    pub(super) fn paged_out(&mut self, first: Sequence, page: Option<Page>) -> Option<bool> {
+        let Leaving { entries, first_due } = self.writing.remove(&first)?;
+        let Some(page) = page else {
+            for (due, queued) in entries {
+                self.soon.insert(due, queued);
+            }
+            return Some(false);
+        };
+        let mut places = Vec::with_capacity(entries.len());
+        for ((due, place), queued) in entries {
+            places.push(place);
+            self.memory_bytes -= memory_bytes(&queued.message);
+            if queued.deliveries > 0 {
+                self.tries.insert(place, (queued.deliveries, due));
+            }
+        }
+        let batch = Batch {
+            page,
+            places: places.into(),
+        };
+        self.far.insert((first_due, first), batch);
+        Some(true)
+    }
+
+    /// A batch that a store kept.
+    pub(super) fn restore_paged(&mut self, places: Vec<Sequence>, page: Page, tag: PageTag) {
+        let Some(first) = places.first().copied() else {
+            return;
+        };
+        self.count += places.len() as u64;
+        let batch = Batch {
+            page,
+            places: places.into(),
+        };
+        self.far.insert((tag.due, first), batch);
+    }
+
+    fn take_in(&mut self, due: u64, queued: Queued) {
+        self.memory_bytes += memory_bytes(&queued.message);
+        self.soon.insert((due, queued.sequence), queued);
+    }
+}
+
+fn memory_bytes(message: &Message) -> u64 {
+    (message.memory_bytes() + ENTRY_BYTES) as u64
+}
+
+/// Milliseconds before its first message is due at which a batch is read.
+const READ_AHEAD: u64 = 2_000;
+/// What a message takes here beside what it takes anywhere.
+const ENTRY_BYTES: usize = 64;
