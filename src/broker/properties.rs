@@ -120,12 +120,34 @@ fn without_bcc(header: &[u8]) -> Result<Vec<u8>, BrokerError> {
     Ok(without)
 }
 
+/// RabbitMQ's check of a message TTL, with its words.
 fn check_expiration(expiration: &str) -> Result<(), BrokerError> {
-    match expiration.parse::<u64>() {
+    let refuse = |why: String| {
+        let text = format!("invalid expiration '{expiration}': {why}");
+        Err(BrokerError::Precondition(text))
+    };
+    let (sign, unsigned) = match expiration.as_bytes().first() {
+        Some(b'+' | b'-') => expiration.split_at(1),
+        _ => ("", expiration),
+    };
+    let digits = unsigned.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = unsigned.split_at(digits);
+    if number.is_empty() {
+        return refuse("no_integer".to_owned());
+    }
+    if !rest.is_empty() {
+        return refuse(format!("{{leftover_string,\"{rest}\"}}"));
+    }
+    let number = match number.trim_start_matches('0') {
+        "" => "0",
+        number => number,
+    };
+    if sign == "-" && number != "0" {
+        return refuse(format!("{{value_negative,-{number}}}"));
+    }
+    match number.parse::<u64>() {
         Ok(0..=TIMER_MAX) => Ok(()),
-        _ => Err(BrokerError::Precondition(format!(
-            "invalid expiration '{expiration}'"
-        ))),
+        _ => refuse(format!("{{value_too_large,{number}}}")),
     }
 }
 

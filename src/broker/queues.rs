@@ -88,7 +88,9 @@ impl Vhost {
         name: &QueueName,
         requester: &Requester,
     ) -> Result<QueueStatus, BrokerError> {
-        Ok(status(&*self.queue(name, requester)?))
+        let host = self.queue(name, requester)?;
+        host.touch(self.ledger.clock().now());
+        Ok(status(&host))
     }
 
     /// Deletes a queue with its messages and bindings; how many messages were

@@ -11,9 +11,8 @@ pub const DELAY_HEADER: &str = "x-delay";
 /// The header that says when a message is to be delivered: milliseconds since
 /// 1970, or a timestamp.
 pub const DELIVER_AT_HEADER: &str = "x-deliver-at";
-/// The longest TTL and delay, in milliseconds: RabbitMQ's limit, the one of
-/// Erlang's timers.
-pub const TIMER_MAX: u64 = 0xFFFF_FFFF;
+/// The longest TTL and delay, in milliseconds: ten years, as RabbitMQ has it.
+pub const TIMER_MAX: u64 = 315_360_000_000;
 
 impl Message {
     /// Its properties; none of a header that is malformed, as no message's is
@@ -35,7 +34,10 @@ impl Message {
         if !self.traits().expires() {
             return None;
         }
-        self.properties().expiration?.parse().ok()
+        let text = self.properties().expiration?;
+        // `+1` and `-0` are numbers to RabbitMQ.
+        let ttl: i64 = text.parse().ok()?;
+        u64::try_from(ttl).ok()
     }
 
     /// The application's name for it.

@@ -620,7 +620,7 @@ impl Queue {
 
     /// Whether a message may come in.
     fn admit(&mut self, message: &Message, now: u64) -> Result<(), Unplaced> {
-        if self.refuses() && self.is_full() {
+        if self.refuses() && self.is_full_for(message.body_bytes()) {
             return Err(Unplaced::Refused);
         }
         if let Some(memory) = &mut self.memory

@@ -105,7 +105,10 @@ impl Consumers {
 
     /// Adds a consumer, last in turn on its priority.
     pub(super) fn add(&mut self, spec: ConsumerSpec) -> Result<ConsumerSlot, ConsumeRefused> {
-        let taken = self.current > 0 && (spec.exclusive || self.has_exclusive());
+        // Who wants a queue for himself is no single active consumer, as RabbitMQ
+        // has it, even where there is no other.
+        let taken = (self.current > 0 && (spec.exclusive || self.has_exclusive()))
+            || (self.single_active && spec.exclusive);
         if taken {
             return Err(ConsumeRefused::ExclusiveUse);
         }

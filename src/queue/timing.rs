@@ -54,11 +54,14 @@ impl Queue {
         self.check();
     }
 
-    /// Whether one more message is too much.
-    pub(super) fn is_full(&self) -> bool {
-        let full = |limit: Option<u64>, have: u64| limit.is_some_and(|limit| have >= limit);
-        full(self.rules.max_length, self.ready())
-            || full(self.rules.max_length_bytes, self.body_bytes())
+    /// Whether a body of that size is too much, whoever waits for it.
+    pub(super) fn is_full_for(&self, body_bytes: usize) -> bool {
+        let full = |limit: Option<u64>, more: u64| limit.is_some_and(|limit| more > limit);
+        full(self.rules.max_length, self.ready() + 1)
+            || full(
+                self.rules.max_length_bytes,
+                self.body_bytes() + body_bytes as u64,
+            )
     }
 
     /// Whether anything is ever to be done by itself.
