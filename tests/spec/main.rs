@@ -29,4 +29,5 @@ mod queues;
 mod real_client;
 mod reply_to;
 mod settling;
+mod ttl;
 mod tx;
