@@ -15,6 +15,8 @@ mod channels;
 mod configured;
 mod confirms;
 mod consuming;
+mod dead_letters;
+mod deaths;
 mod equivalence;
 mod exchanges;
 mod frames;

@@ -130,9 +130,20 @@ impl Client {
     /// Takes the next message off a queue, which is to have one soon.
     #[track_caller]
     pub fn await_message(&mut self, channel: u16, queue: &str) -> Delivery {
+        self.await_get(channel, queue, true)
+    }
+
+    /// The same, to be settled.
+    #[track_caller]
+    pub fn await_unsettled(&mut self, channel: u16, queue: &str) -> Delivery {
+        self.await_get(channel, queue, false)
+    }
+
+    #[track_caller]
+    fn await_get(&mut self, channel: u16, queue: &str, no_ack: bool) -> Delivery {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(delivery) = self.get(channel, queue, true) {
+            if let Some(delivery) = self.get(channel, queue, no_ack) {
                 return delivery;
             }
             assert!(Instant::now() < deadline, "no message comes to {queue}");
