@@ -38,7 +38,7 @@ pub fn deaths(delivery: &Delivery) -> Vec<FieldTable> {
 }
 
 /// The same table by name: the order of its entries means nothing.
-fn sorted(table: &FieldTable) -> FieldTable {
+pub fn sorted(table: &FieldTable) -> FieldTable {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| name.as_str());
     entries

@@ -26,6 +26,8 @@ mod heartbeats;
 mod held;
 mod hostile;
 mod limits;
+mod overflow;
+mod priorities;
 mod publishing;
 mod queues;
 mod real_client;
