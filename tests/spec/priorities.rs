@@ -258,7 +258,7 @@ fn the_most_urgent_expires_in_its_time() {
 
 #[test]
 fn messages_expire_in_every_level() {
-    leveret_only!("RabbitMQ looks at what was the head when it came only");
+    leveret_only!("RabbitMQ does not look behind the head");
     let mut client = Client::with_channel();
     let queue = client.queue_with(1, &[max_priority(3)]);
     fill(&mut client, queue, &[(2, "a"), (1, "b")]);
