@@ -130,17 +130,18 @@ fn each_message_is_counted_for_itself() {
     leveret_only!("RabbitMQ counts in quorum queues");
     let (mut client, queue, dead) = pair(&[delivery_limit(1)]);
     client.fill(queue, &["a"]);
-    client.consume(1, queue, false);
-    let first = client.delivery(1);
-    client.nack(1, first.tag, false, true);
-    let again = client.delivery(1);
+    client.open_channel(2);
+    client.consume(2, queue, false);
+    let first = client.delivery(2);
+    client.nack(2, first.tag, false, true);
+    let again = client.delivery(2);
     assert_eq!((again.text(), count(&again)), ("a", Some(1)));
     client.fill(queue, &["b"]);
-    let other = client.delivery(1);
+    let other = client.delivery(2);
     assert_eq!((other.text(), count(&other)), ("b", None));
-    client.nack(1, 0, true, true);
+    client.nack(2, 0, true, true);
     assert_eq!(client.await_message(1, dead).text(), "a");
-    let last = client.delivery(1);
+    let last = client.delivery(2);
     assert_eq!((last.text(), count(&last)), ("b", Some(1)));
 }
 
@@ -184,11 +185,13 @@ fn a_count_of_the_publisher_is_replaced_while_the_queue_has_one_and_kept_otherwi
         ("own", true.into()),
     ];
     client.put(queue, &with_headers(&headers), "x");
+    client.open_channel(2);
+    client.consume(2, queue, false);
     for due in [9, 1] {
-        let delivery = client.await_unsettled(1, queue);
+        let delivery = client.delivery(2);
         assert_eq!(count(&delivery), Some(due));
         assert_eq!(delivery.header("own"), Some(&true.into()));
-        client.nack(1, delivery.tag, false, true);
+        client.nack(2, delivery.tag, false, true);
     }
     assert_eq!(count(&client.await_message(1, dead)), Some(9));
 }
@@ -207,10 +210,11 @@ fn properties_survive_the_count() {
         ..Properties::default()
     };
     client.put(queue, &properties, "the body");
-    let first = client.await_unsettled(1, queue);
+    client.consume(1, queue, false);
+    let first = client.delivery(1);
     assert_eq!(first.content.properties, properties);
     client.nack(1, first.tag, false, true);
-    let mut second = client.await_unsettled(1, queue);
+    let mut second = client.delivery(1);
     assert_eq!((second.text(), count(&second)), ("the body", Some(1)));
     let headers = second.content.properties.headers.take().expect("headers");
     assert_eq!(headers.len(), 1);
