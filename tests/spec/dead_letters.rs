@@ -51,6 +51,24 @@ fn a_multiple_nack_lets_all_die_in_order() {
 }
 
 #[test]
+fn a_thousand_messages_die_in_order() {
+    let bodies: Vec<String> = (0..1_000).map(|at| at.to_string()).collect();
+    for rule in [
+        ("x-message-ttl", FieldValue::I32(300)),
+        ("x-max-length", FieldValue::I32(0)),
+    ] {
+        let (mut client, queue, dead) = pair(&[rule]);
+        for body in &bodies {
+            client.publish(1, "", queue, body);
+        }
+        client.open_channel(2);
+        client.consume(2, dead, true);
+        assert_eq!(client.texts(2, 1_000), bodies);
+        assert_eq!(client.look_up(queue), Some((0, 0)));
+    }
+}
+
+#[test]
 fn without_a_key_of_its_own_a_queue_keeps_all_keys_of_a_message() {
     let mut client = Client::with_channel();
     let exchange = client.temp_exchange(1, "direct");

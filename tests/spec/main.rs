@@ -20,6 +20,7 @@ mod deaths;
 mod delivery_limit;
 mod equivalence;
 mod exchanges;
+mod expires;
 mod frames;
 mod get;
 mod handshake;

@@ -1,11 +1,12 @@
-//! Messages and queues that live for a time only (WIRE.md section 3).
+//! Messages that live for a time only (WIRE.md section 3), and the values of
+//! both times that a queue may have.
 
 use std::time::{Duration, Instant};
 
 use leveret_protocol::method::*;
 use leveret_protocol::{FieldValue, Properties};
 
-use crate::support::broker::{leak, unique};
+use crate::support::broker::leak;
 use crate::support::client::Client;
 use crate::support::features::{dead_letters_to, expiring, pass, table};
 use crate::support::{leveret_only, matched};
@@ -356,12 +357,6 @@ fn a_time_to_live_is_an_integer_from_0_to_ten_years() {
 }
 
 #[test]
-fn a_queue_cannot_expire_at_once() {
-    let mut client = Client::with_channel();
-    client.argument_refused(&[expires(0)], "x-expires", "{value_zero,0}");
-}
-
-#[test]
 fn of_two_bad_times_the_queues_own_is_named() {
     let mut client = Client::with_channel();
     client.argument_refused(&[ttl(-1), expires(-1)], "x-expires", "{value_negative,-1}");
@@ -391,161 +386,6 @@ fn a_queue_declared_again_with_another_time_is_406() {
         let both = [minute, (other, FieldValue::I32(3_600_000))];
         client.argument_differs(queue, &both, other, received, "none");
     }
-}
-
-#[test]
-fn an_unused_queue_expires_with_its_messages() {
-    let mut client = Client::with_channel();
-    let start = Instant::now();
-    let queue = client.queue_with(1, &[expires(300)]);
-    // Being published to is no use of a queue: this is how it is watched.
-    assert!(client.exists(queue));
-    client.await_expiry(queue);
-    let took = start.elapsed();
-    assert!(took >= Duration::from_millis(300), "{took:?}");
-    assert!(took < Duration::from_secs(4), "{took:?}");
-    assert_eq!(client.look_up(queue), None);
-}
-
-#[test]
-fn a_durable_queue_expires_as_well() {
-    let mut client = Client::with_channel();
-    let queue = unique("durable");
-    let declare = QueueDeclare {
-        queue,
-        durable: true,
-        arguments: table(&[expires(200)]),
-        ..QueueDeclare::default()
-    };
-    client.declare(1, &declare);
-    client.await_expiry(queue);
-    // The name is free for any other queue.
-    let other = QueueDeclare {
-        queue,
-        exclusive: true,
-        ..QueueDeclare::default()
-    };
-    assert_eq!(client.declare(1, &other), (queue, 0, 0));
-}
-
-#[test]
-fn an_expired_queue_takes_its_bindings_along() {
-    let mut client = Client::with_channel();
-    let queue = client.queue_with(1, &[expires(500)]);
-    let exchange = client.temp_exchange(1, "fanout");
-    client.bind(1, queue, exchange, "");
-    client.await_expiry(queue);
-    let passive = ExchangeDeclare {
-        exchange,
-        kind: "fanout",
-        passive: true,
-        ..ExchangeDeclare::default()
-    };
-    let text = leak(format!("NOT_FOUND - no exchange '{exchange}' in vhost '/'"));
-    client.refused(1, &passive, 404, text);
-}
-
-/// Does something every now and then for two lives of a queue, which must
-/// be there all the time, and from then on is to be left to expire.
-#[track_caller]
-fn kept_alive_by(act: impl Fn(&mut Client, &str)) {
-    let mut client = Client::with_channel();
-    let queue = client.queue_with(1, &[expires(800)]);
-    let start = Instant::now();
-    let mut last = start;
-    while start.elapsed() < Duration::from_millis(1_700) {
-        last = Instant::now();
-        act(&mut client, queue);
-        assert!(client.exists(queue));
-        pass(20);
-    }
-    client.await_expiry(queue);
-    assert!(last.elapsed() >= Duration::from_millis(800));
-}
-
-#[test]
-fn a_get_is_a_use_of_a_queue() {
-    kept_alive_by(|client, queue| drop(client.get(1, queue, true)));
-}
-
-#[test]
-fn a_declare_is_a_use_of_a_queue() {
-    kept_alive_by(|client, queue| {
-        let again = QueueDeclare {
-            queue,
-            exclusive: true,
-            arguments: table(&[expires(800)]),
-            ..QueueDeclare::default()
-        };
-        client.declare(1, &again);
-    });
-}
-
-#[test]
-fn a_passive_declare_is_a_use_of_a_queue() {
-    kept_alive_by(|client, queue| assert!(client.look_up(queue).is_some()));
-}
-
-#[test]
-fn a_consumer_is_a_use_of_a_queue_as_long_as_it_stays() {
-    let mut client = Client::with_channel();
-    let queue = client.queue_with(1, &[expires(500)]);
-    client.open_channel(2);
-    let tag = client.consume(2, queue, true);
-    pass(800);
-    assert!(client.exists(queue));
-    assert_eq!(client.delivery(2).text(), "anybody?");
-    let start = Instant::now();
-    client.cancel(2, tag);
-    client.await_expiry(queue);
-    assert!(start.elapsed() >= Duration::from_millis(500));
-}
-
-#[test]
-fn a_lost_consumer_leaves_its_queue_to_expire() {
-    let mut client = Client::with_channel();
-    let queue = unique("left");
-    let declare = QueueDeclare {
-        queue,
-        arguments: table(&[expires(500)]),
-        ..QueueDeclare::default()
-    };
-    client.declare(1, &declare);
-    let mut consumer = Client::with_channel();
-    consumer.consume(1, queue, false);
-    let mut other = Client::with_channel();
-    other.consume(1, queue, false);
-    consumer.drop_socket();
-    pass(800);
-    assert!(client.exists(queue), "one is left");
-    let start = Instant::now();
-    other.drop_socket();
-    client.await_expiry(queue);
-    assert!(start.elapsed() >= Duration::from_millis(500));
-}
-
-#[test]
-fn an_unsettled_message_does_not_keep_its_queue() {
-    let mut client = Client::with_channel();
-    let queue = client.queue_with(1, &[expires(500)]);
-    client.fill(queue, &["x"]);
-    let held = client.get(1, queue, false).expect("a message");
-    client.await_expiry(queue);
-    // Settling what is gone with its queue is no error.
-    client.ack(1, held.tag, false);
-    client.sync(1);
-    client.expect_nothing(1);
-}
-
-#[test]
-fn an_expired_queue_does_not_dead_letter_its_messages() {
-    let mut client = Client::with_channel();
-    let dead = client.temp_queue(1);
-    let [exchange, key] = dead_letters_to(dead);
-    let queue = client.queue_with(1, &[expires(100), exchange, key]);
-    client.fill(queue, &["a", "b"]);
-    client.await_expiry(queue);
-    assert_eq!(client.look_up(dead), Some((0, 0)));
 }
 
 #[test]
