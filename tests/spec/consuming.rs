@@ -3,7 +3,7 @@
 use leveret_protocol::method::*;
 use leveret_protocol::{FieldTable, FieldValue, Method};
 
-use crate::support::broker::leak;
+use crate::support::broker::{leak, unique};
 use crate::support::client::Client;
 use crate::support::handshake::Login;
 use crate::support::matched;
@@ -324,6 +324,39 @@ fn an_exclusive_consumer_keeps_others_out() {
     client.cancel(1, tag);
     client.consume_with(2, &consume(queue));
     client.refused(1, &exclusive, 403, text);
+}
+
+#[test]
+fn an_exclusive_consumer_goes_with_its_channel_or_connection() {
+    let mut client = Client::with_channel();
+    let mut owner = Client::with_channel();
+    owner.open_channel(2);
+    let queue = unique("left");
+    client.declare(
+        1,
+        &QueueDeclare {
+            queue,
+            ..QueueDeclare::default()
+        },
+    );
+    let exclusive = BasicConsume {
+        exclusive: true,
+        ..consume(queue)
+    };
+    let text = leak(format!(
+        "ACCESS_REFUSED - queue '{queue}' in vhost '/' in exclusive use"
+    ));
+    for channel in [2, 1] {
+        owner.consume_with(channel, &exclusive);
+        client.refused(1, &consume(queue), 403, text);
+        if channel == 2 {
+            owner.close_channel(channel);
+        }
+    }
+    owner.drop_socket();
+    client.await_queue(queue, |found| found == Some((0, 0)));
+    client.consume_with(1, &exclusive);
+    client.delete_queue(1, queue);
 }
 
 #[test]

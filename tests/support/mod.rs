@@ -13,6 +13,7 @@
 pub mod actions;
 pub mod broker;
 pub mod client;
+pub mod features;
 pub mod handshake;
 pub mod refusals;
 pub mod witness;
