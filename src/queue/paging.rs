@@ -88,8 +88,9 @@ pub struct Restored {
     /// Messages before this may have been delivered, whatever is known of
     /// them: the broker did not stop in order.
     pub redelivered_below: Sequence,
-    /// Deliveries that are known.
-    pub deliveries: BTreeMap<Sequence, u32>,
+    /// Of messages that came back: how often they were delivered, and when they
+    /// are due again.
+    pub deliveries: BTreeMap<Sequence, (u32, u64)>,
     /// The messages, all of them ready; ascending, without overlap.
     pub runs: Vec<RestoredRun>,
 }

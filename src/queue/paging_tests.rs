@@ -215,7 +215,9 @@ fn a_restored_queue_goes_on_where_it_stopped() {
     let mut queue = restored(Restored {
         next: Sequence(100),
         redelivered_below: Sequence(11),
-        deliveries: [(Sequence(2), 3), (Sequence(4), 1), (Sequence(60), 1)].into(),
+        deliveries: [(2, 3), (4, 1), (60, 1)]
+            .map(|(place, count)| (Sequence(place), (count, 0)))
+            .into(),
         runs: vec![
             resident(&[2, 9]),
             in_page(10, 2),
@@ -257,7 +259,7 @@ fn a_restored_queue_goes_on_where_it_stopped() {
 fn the_count_of_deliveries_outlives_a_restart() {
     let mut queue = restored(Restored {
         next: Sequence(8),
-        deliveries: [(Sequence(7), 4)].into(),
+        deliveries: [(Sequence(7), (4, 0))].into(),
         runs: vec![RestoredRun {
             first: Sequence(7),
             count: 1,

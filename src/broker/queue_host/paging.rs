@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Message, Page, Sequence, SequenceRange};
+use crate::model::{Message, Page, PageTag, Sequence, SequenceRange};
 use crate::queue::{Loaded, PageIn, PageOut};
 use crate::store::{PageContent, PageOutJob, PageSource, Returned, Settled};
 
@@ -84,6 +84,7 @@ impl QueueHost {
                         queue: id,
                         place: *place,
                         deliveries: *deliveries,
+                        due: 0,
                     })
                     .collect();
                 storage.settle(settled, &returned);
@@ -110,6 +111,7 @@ impl QueueHost {
                 queue: self.id,
                 durable: self.settings.durable,
                 first,
+                tag: PageTag::default(),
                 messages: Box::new(Written(run)),
                 done: Box::new(move |page| host.paged_out(first, page, bytes)),
             };
@@ -173,6 +175,7 @@ impl QueueHost {
             places,
             damaged,
             stored_bytes,
+            ..
         } = content;
         if !damaged.is_empty() {
             let (queue, vhost) = (self.name.as_str(), self.vhost.as_str());

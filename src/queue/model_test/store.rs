@@ -165,7 +165,7 @@ impl Run {
             if !restart.counts_known {
                 entry.deliveries = 0;
             } else if entry.deliveries > 0 {
-                deliveries.insert(Sequence(entry.number), entry.deliveries);
+                deliveries.insert(Sequence(entry.number), (entry.deliveries, 0));
             }
             entry.deliveries = entry.deliveries.max(u32::from(entry.number < below));
         }

@@ -9,11 +9,11 @@ use crate::model::Sequence;
 pub(super) struct DeliveredBefore {
     /// Messages before this may have been delivered at least once.
     redelivered_below: Sequence,
-    known: BTreeMap<Sequence, u32>,
+    known: BTreeMap<Sequence, (u32, u64)>,
 }
 
 impl DeliveredBefore {
-    pub(super) fn new(redelivered_below: Sequence, known: BTreeMap<Sequence, u32>) -> Self {
+    pub(super) fn new(redelivered_below: Sequence, known: BTreeMap<Sequence, (u32, u64)>) -> Self {
         Self {
             redelivered_below,
             known,
@@ -41,7 +41,7 @@ impl DeliveredBefore {
                 break;
             }
             // Those before it belong to messages that were lost.
-            let (key, deliveries) = entry.remove_entry();
+            let (key, (deliveries, _)) = entry.remove_entry();
             if key == place {
                 return deliveries;
             }
