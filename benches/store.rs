@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leveret::model::{
-    BlockBuilder, Body, Fsync, Message, Page, QueueId, Sequence, SequenceRange, Ticket, Traits,
-    Verdict,
+    BlockBuilder, Body, Fsync, Message, Page, PageTag, QueueId, Sequence, SequenceRange, Ticket,
+    Traits, Verdict,
 };
 use leveret::store::{
     Disk, Opened, PageOutJob, RecoveredContent, Run, Settled, Store, StoreSettings,
@@ -110,6 +110,7 @@ impl Bench {
             queue: QUEUE,
             durable: true,
             first: Sequence(first),
+            tag: PageTag::default(),
             messages: Box::new(messages),
             done: Box::new(move |page| done.send(page).expect("it is waited for")),
         });

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use leveret::model::{
-    BlockBuilder, Body, Message, QueueId, QueueSettings, Sequence, SequenceRange, Traits, Verdict,
+    BlockBuilder, Body, Message, PageTag, QueueId, QueueSettings, Sequence, SequenceRange, Traits,
+    Verdict,
 };
 use leveret::store::metadata::{self, Change, Metadata};
 use leveret::store::{
@@ -21,6 +22,9 @@ use leveret::store::{
 
 const QUEUE: QueueId = QueueId(7);
 const RETURNED: Sequence = Sequence(15);
+const DUE: u64 = 1_800_000_000_000;
+/// When the first message arrived; one came each second.
+const ARRIVED: u64 = 1_700_000_000_000;
 
 /// Twenty messages in a record each, of which the first three are settled, the
 /// next eight in a page and in the log, and the others in the log; one of these
@@ -52,6 +56,7 @@ fn fill_and(directory: &Path, before_close: impl FnOnce()) {
         queue,
         place: RETURNED,
         deliveries: 2,
+        due: DUE,
     };
     store.settle(&[Settled { queue, range }], &[returned]);
     // Settlements are written with the next record at the latest.
@@ -90,19 +95,53 @@ fn append(store: &Store, place: u64) {
 }
 
 fn write_page(store: &Store, places: Range<u64>) {
+    write_page_of(store, PageTag::default(), &places.collect::<Vec<u64>>());
+}
+
+fn write_page_of(store: &Store, tag: PageTag, places: &[u64]) {
     let (done, written) = mpsc::channel();
-    let first = Sequence(places.start);
+    let first = Sequence(places[0]);
     let paged: Vec<_> = places
-        .map(|place| (Sequence(place), message(place)))
+        .iter()
+        .map(|place| (Sequence(*place), message(*place)))
         .collect();
     store.page_out(PageOutJob {
         queue: QUEUE,
         durable: true,
         first,
+        tag,
         messages: Box::new(paged),
         done: Box::new(move |page| done.send(page).expect("it is waited for")),
     });
     assert!(written.recv().expect("the pager is alive").is_some());
+}
+
+/// Two lists of a queue whose places take turns, each with a page, and some
+/// that are in the log alone.
+#[test]
+fn lists_that_take_turns_are_saved_as_they_are() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [high, low] = [1, 2].map(|class| PageTag { class, due: DUE });
+    fill(directory.path());
+    let store = open(Arc::new(disk(directory.path()))).store;
+    write_page_of(&store, high, &[11, 13, 17]);
+    write_page_of(&store, low, &[12, 14, 18]);
+    store.close();
+    drop(store);
+    let beside = tempfile::tempdir().expect("a directory");
+    let saved_to = beside.path().join("saved");
+    let to = saved_to.to_str().expect("text");
+    let saved = inspect(&[directory.path().to_str().expect("text"), "--repair", to]);
+    assert!(saved.status.success(), "{}", text(&saved));
+    let opened = open(Arc::new(disk(&saved_to)));
+    let expected: Vec<u64> = (3..11)
+        .chain([11, 13, 17, 12, 14, 18, 15, 16, 19])
+        .collect();
+    assert_eq!(places(&opened), expected);
+    let runs = &opened.queues[0].runs;
+    let tags: Vec<PageTag> = runs.iter().map(|run| run.tag).collect();
+    let none = PageTag::default();
+    assert_eq!(tags, [none, high, low, none]);
 }
 
 /// The same messages, of which all but the last are in pages and in no log file
@@ -143,6 +182,7 @@ fn places(opened: &Opened) -> Vec<u64> {
                 panic!("it is small")
             };
             assert_eq!(body, format!("this is message {}.", place.0).as_bytes());
+            assert_eq!(found.arrived(), ARRIVED + place.0 * 1_000);
             assert_eq!(found.routing_key(), "tasks");
             places.push(place.0);
         }
@@ -162,6 +202,7 @@ fn open(files: Arc<Disk>) -> Opened {
 fn message(number: u64) -> Message {
     let mut builder = BlockBuilder::default();
     let body = format!("this is message {number}.");
+    builder.arrived(ARRIVED + number * 1_000);
     builder.push(
         b"\0\x05tasks",
         b"header",
@@ -227,6 +268,7 @@ fn what_is_there_is_listed_and_nothing_is_changed() {
         "20 with 20 messages, 1 with settlements, 2 checkpoints",
         "queue 7: 8 messages in 1 page, places 3 to 10",
         "definitions: 1 vhost, no exchanges, 1 queue, no bindings",
+        "3 2023-11-14 22:13:23",
         "\"tasks\" in vhost \"/\"",
         "the broker ended as it should; no damage in what was read",
     ] {
@@ -239,10 +281,12 @@ fn what_is_there_is_listed_and_nothing_is_changed() {
         ("in_log", 9),
         ("in_segments", 8),
         ("oldest", 3),
+        ("oldest_arrived", ARRIVED + 3_000),
         ("next", 20),
         ("settled", 3),
         ("settled_ranges", 1),
         ("returned", 1),
+        ("returned_due", 1),
         ("redelivered_below", 0),
         ("unaccounted", 0),
     ] {
@@ -342,7 +386,7 @@ fn damage_is_named_and_the_rest_can_be_saved() {
         assert_eq!(places(&opened), whole.collect::<Vec<u64>>(), "{shows}");
         let queue = &opened.queues[0];
         assert_eq!(queue.next, Sequence(20), "{shows}");
-        assert_eq!(queue.deliveries, [(RETURNED, 2)].into(), "{shows}");
+        assert_eq!(queue.deliveries, [(RETURNED, (2, DUE))].into(), "{shows}");
     }
 }
 
@@ -406,7 +450,7 @@ fn a_clean_directory_is_saved_as_it_is_and_a_killed_one_with_its_flags() {
         assert_eq!(places(&opened), (3..20).collect::<Vec<u64>>(), "{shows}");
         assert_eq!(
             opened.queues[0].deliveries,
-            [(RETURNED, 2)].into(),
+            [(RETURNED, (2, DUE))].into(),
             "{shows}"
         );
     }

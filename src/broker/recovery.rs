@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use crate::model::{BrokerError, Destination, PageTag, QueueId, VhostName};
+use crate::model::{BrokerError, Destination, QueueId, VhostName};
 use crate::policy;
 use crate::queue::{Restored, RestoredContent, RestoredRun};
 use crate::routing::BindRefused;
@@ -112,8 +112,8 @@ impl Vhost {
 /// A queue's content as the queue takes it.
 fn restored(found: RecoveredQueue) -> Restored {
     let run = |run: crate::store::RecoveredRun| RestoredRun {
-        tag: PageTag::default(),
-        places: None,
+        tag: run.tag,
+        places: run.places,
         first: run.first,
         count: run.count,
         stored_bytes: run.stored_bytes,
@@ -125,11 +125,7 @@ fn restored(found: RecoveredQueue) -> Restored {
     Restored {
         next: found.next,
         redelivered_below: found.redelivered_below,
-        deliveries: found
-            .deliveries
-            .into_iter()
-            .map(|(place, deliveries)| (place, (deliveries, 0)))
-            .collect(),
+        deliveries: found.deliveries,
         runs: found.runs.into_iter().map(run).collect(),
     }
 }

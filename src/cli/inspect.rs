@@ -124,30 +124,34 @@ fn content(file: &FileSummary) -> String {
 
 fn print_queues(queues: &[QueueSummary]) {
     println!(
-        "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8} {:>9}  queue",
+        "{:>8} {:>12} {:>12} {:>12} {:>12} {:>19} {:>12} {:>12} {:>8} {:>9} {:>8}  queue",
         "id",
         "messages",
         "in log",
         "in segments",
         "oldest",
+        "arrived (UTC)",
         "next",
         "settled",
         "ranges",
-        "returned"
+        "returned",
+        "due"
     );
     for queue in queues {
         let oldest = queue.oldest.map(|place| place.to_string());
         println!(
-            "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8} {:>9}  {}",
+            "{:>8} {:>12} {:>12} {:>12} {:>12} {:>19} {:>12} {:>12} {:>8} {:>9} {:>8}  {}",
             queue.id,
             queue.messages,
             queue.in_log,
             queue.in_segments,
             oldest.unwrap_or_default(),
+            queue.oldest_arrived.map(utc).unwrap_or_default(),
             queue.next,
             queue.settled,
             queue.settled_ranges,
             queue.returned,
+            queue.returned_due,
             label(queue)
         );
     }
@@ -156,6 +160,24 @@ fn print_queues(queues: &[QueueSummary]) {
         let places = places(&queue.unaccounted_places);
         println!("{}", unaccounted(&label(queue), queue.unaccounted, &places));
     }
+}
+
+/// A moment given in milliseconds since 1970, to the second.
+fn utc(millis: u64) -> String {
+    let seconds = millis / 1_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years begin in March, so that the day that some of them have more is their
+    // last; 400 of them have always the same number of days.
+    let since_0000 = days + 719_468;
+    let (era, day) = (since_0000 / 146_097, since_0000 % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month < 3);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
 fn label(queue: &QueueSummary) -> String {
@@ -237,3 +259,23 @@ fn counted(count: u64, what: &str) -> String {
 
 /// Ranges in one line.
 const RANGES_SHOWN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (1_700_000_000, "2023-11-14 22:13:20"),
+            (1_709_251_200, "2024-03-01 00:00:00"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+        ] {
+            assert_eq!(utc(seconds * 1_000), text);
+        }
+        utc(u64::MAX);
+    }
+}

@@ -647,7 +647,9 @@ impl Queue {
                         *left -= 1;
                     }
                     if run.tag.class == SCHEDULED_CLASS {
-                        self.schedule.restore_paged(run.places(), page, run.tag);
+                        let places = run.places();
+                        self.schedule
+                            .restore_paged(run.first, places, page, run.tag);
                     } else if !self.backlog.restore_paged(
                         run.first,
                         run.count,

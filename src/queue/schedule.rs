@@ -207,10 +207,13 @@ impl Schedule {
     }
 
     /// A batch that a store kept.
-    pub(super) fn restore_paged(&mut self, places: Vec<Sequence>, page: Page, tag: PageTag) {
-        let Some(first) = places.first().copied() else {
-            return;
-        };
+    pub(super) fn restore_paged(
+        &mut self,
+        first: Sequence,
+        places: Vec<Sequence>,
+        page: Page,
+        tag: PageTag,
+    ) {
         self.count += places.len() as u64;
         let batch = Batch {
             page,

@@ -2,13 +2,13 @@
 //! segments, and so which records are still needed. Kept by the log's thread
 //! alone, from the records that go by; a checkpoint writes it down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use foldhash::HashMap;
 
 use crate::model::{QueueId, Sequence, SequenceRange};
 
-use super::log::QueueState;
+use super::log::{CameBack, QueueState};
 use super::ranges::RangeSet;
 
 /// All durable queues.
@@ -25,19 +25,19 @@ pub(super) struct QueueLedger {
     redelivered_below: Sequence,
     /// Settled, or never to be needed: messages that were not persistent.
     settled: RangeSet,
-    returned: BTreeMap<Sequence, u32>,
-    /// Places that lie in segments, durably: no log file is needed for them.
-    paged: RangeSet,
-    /// In the order of their places.
-    segments: Vec<Segment>,
+    returned: BTreeMap<Sequence, CameBack>,
+    /// Settled, or durably in segments: no log file is needed for these places.
+    covered: RangeSet,
+    /// In the order in which they were begun.
+    segments: VecDeque<Segment>,
 }
 
 /// One segment file as the ledger knows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Segment {
     file: u64,
-    /// From its first place to its last.
-    places: SequenceRange,
+    /// The places of its pages, without those in front that were found settled.
+    places: VecDeque<SequenceRange>,
     durable_bytes: u64,
     /// How many pages it is known to have.
     pages: u64,
@@ -52,6 +52,26 @@ pub(super) struct Done {
 }
 
 impl Segment {
+    fn add(&mut self, places: &[SequenceRange]) {
+        for range in places {
+            match self.places.back_mut() {
+                Some(last) if last.end == range.first => last.end = range.end,
+                _ => self.places.push_back(*range),
+            }
+        }
+    }
+
+    /// Passes over what is settled; whether anything was, and nothing is left.
+    fn pass_settled(&mut self, settled: &RangeSet) -> bool {
+        let before = self.places.len();
+        while let Some(first) = self.places.front()
+            && settled.contains_all(*first)
+        {
+            self.places.pop_front();
+        }
+        before > 0 && self.places.is_empty()
+    }
+
     fn done(&self, queue: QueueId) -> Done {
         Done {
             queue,
@@ -74,6 +94,7 @@ impl Ledger {
         queue.redelivered_below = queue.redelivered_below.max(state.redelivered_below);
         for range in &state.settled {
             queue.settled.insert(*range);
+            queue.covered.insert(*range);
         }
         queue.returned.extend(state.returned.iter().copied());
     }
@@ -98,6 +119,7 @@ impl Ledger {
         };
         queue.next = queue.next.max(places.end);
         queue.settled.insert(places);
+        queue.covered.insert(places);
         if !queue.returned.is_empty() {
             let in_range: Vec<Sequence> = queue
                 .returned
@@ -108,38 +130,40 @@ impl Ledger {
                 queue.returned.remove(&place);
             }
         }
-        if let Some(first) = queue.segments.first()
-            && places.first < first.places.end
-            && queue.settled.contains_all(first.places)
+        if let Some(first) = queue.segments.front_mut()
+            && first.pass_settled(&queue.settled)
         {
             done.push(first.done(id));
         }
     }
 
     /// A message went back.
-    pub(super) fn returned(&mut self, queue: QueueId, place: Sequence, deliveries: u32) {
+    pub(super) fn returned(&mut self, queue: QueueId, place: Sequence, came_back: CameBack) {
         if let Some(queue) = self.queues.get_mut(&queue)
             && !queue.settled.contains(place)
         {
-            queue.returned.insert(place, deliveries);
+            let known = queue.returned.entry(place).or_default();
+            *known = came_back.max(*known);
         }
     }
 
-    /// A page was written into a segment.
-    pub(super) fn page_written(&mut self, queue: QueueId, file: u64, places: SequenceRange) {
+    /// A page with these places was written into a segment.
+    pub(super) fn page_written(&mut self, queue: QueueId, file: u64, places: &[SequenceRange]) {
         let Some(queue) = self.queues.get_mut(&queue) else {
             return;
         };
-        queue.next = queue.next.max(places.end);
-        match queue.segments.iter_mut().find(|one| one.file == file) {
+        if let Some(last) = places.last() {
+            queue.next = queue.next.max(last.end);
+        }
+        // Mostly it is the one that was begun last.
+        match queue.segments.iter_mut().rev().find(|one| one.file == file) {
             Some(segment) => {
-                segment.places.first = segment.places.first.min(places.first);
-                segment.places.end = segment.places.end.max(places.end);
+                segment.add(places);
                 segment.pages += 1;
             }
-            None => queue.segments.push(Segment {
+            None => queue.segments.push_back(Segment {
                 file,
-                places,
+                places: places.iter().copied().collect(),
                 durable_bytes: 0,
                 pages: 1,
             }),
@@ -158,9 +182,9 @@ impl Ledger {
             return;
         };
         for range in places {
-            queue.paged.insert(*range);
+            queue.covered.insert(*range);
         }
-        if let Some(segment) = queue.segments.iter_mut().find(|one| one.file == file) {
+        if let Some(segment) = queue.segments.iter_mut().rev().find(|one| one.file == file) {
             segment.durable_bytes = segment.durable_bytes.max(durable_bytes);
         }
     }
@@ -174,11 +198,12 @@ impl Ledger {
 
     /// All segments in which everything is settled, also those that became so
     /// behind one that is not.
-    pub(super) fn settled_segments(&self) -> Vec<Done> {
+    pub(super) fn settled_segments(&mut self) -> Vec<Done> {
         let mut done = Vec::new();
-        for (id, queue) in &self.queues {
-            for segment in &queue.segments {
-                if queue.settled.contains_all(segment.places) {
+        for (id, queue) in &mut self.queues {
+            for segment in &mut queue.segments {
+                segment.pass_settled(&queue.settled);
+                if segment.places.is_empty() {
                     done.push(segment.done(*id));
                 }
             }
@@ -191,25 +216,21 @@ impl Ledger {
     pub(super) fn needs(&self, queue: QueueId, place: Sequence) -> bool {
         self.queues
             .get(&queue)
-            .is_some_and(|queue| !queue.settled.contains(place) && !queue.paged.contains(place))
+            .is_some_and(|queue| !queue.covered.contains(place))
     }
 
     /// Whether the log must keep any message of a range.
     pub(super) fn needs_any(&self, queue: QueueId, places: SequenceRange) -> bool {
-        self.queues.get(&queue).is_some_and(|queue| {
-            queue
-                .settled
-                .gaps(places)
-                .any(|gap| !queue.paged.contains_all(gap))
-        })
+        self.queues
+            .get(&queue)
+            .is_some_and(|queue| !queue.covered.contains_all(places))
     }
 
     /// How many messages of a range the log must keep.
     pub(super) fn needed(&self, queue: QueueId, places: SequenceRange) -> u64 {
-        self.queues.get(&queue).map_or(0, |queue| {
-            let gaps = queue.settled.gaps(places);
-            gaps.map(|gap| queue.paged.missing(gap)).sum()
-        })
+        self.queues
+            .get(&queue)
+            .map_or(0, |queue| queue.covered.missing(places))
     }
 
     /// Everything, for a checkpoint.
@@ -225,7 +246,7 @@ impl Ledger {
                 returned: queue
                     .returned
                     .iter()
-                    .map(|(place, deliveries)| (*place, *deliveries))
+                    .map(|(place, came_back)| (*place, *came_back))
                     .collect(),
                 segments: queue
                     .segments

@@ -33,6 +33,9 @@ impl RangeSet {
         if let Some((&before, &until)) = self.ranges.range(..=first).next_back()
             && until >= first
         {
+            if until >= end {
+                return;
+            }
             first = before;
             end = end.max(until);
         }
@@ -51,6 +54,11 @@ impl RangeSet {
                 .range(..=range.first.0)
                 .next_back()
                 .is_some_and(|(_, &until)| until >= range.end.0)
+    }
+
+    /// Whether any place of a range is in the set.
+    pub(super) fn contains_any(&self, range: SequenceRange) -> bool {
+        range.count() > 0 && self.gaps(range).next() != Some(range)
     }
 
     /// Whether one place is in the set.
@@ -131,6 +139,8 @@ mod tests {
                     (first..first + count).filter(|place| !naive.contains(place)).collect();
                 prop_assert_eq!(set.contains_all(range(first, count)), missing.is_empty());
                 prop_assert_eq!(set.missing(range(first, count)), missing.len() as u64);
+                let any = (missing.len() as u64) < count;
+                prop_assert_eq!(set.contains_any(range(first, count)), any);
                 let gaps: Vec<u64> = set
                     .gaps(range(first, count))
                     .flat_map(|gap| gap.first.0..gap.end.0)

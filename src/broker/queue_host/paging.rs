@@ -84,6 +84,7 @@ impl QueueHost {
                         queue: id,
                         place: returned.place,
                         deliveries: returned.deliveries,
+                        due: returned.due,
                     })
                     .collect();
                 storage.settle(settled, &returned);
@@ -104,12 +105,13 @@ impl QueueHost {
             let Some(run) = state.queue.page_out(partial) else {
                 return;
             };
-            let (first, bytes) = (run.first, run.memory_bytes());
+            let (first, tag, bytes) = (run.first, run.tag, run.memory_bytes());
             let host = Arc::clone(self);
             let job = PageOutJob {
                 queue: self.id,
                 durable: self.settings.durable,
                 first,
+                tag,
                 messages: Box::new(Written(run)),
                 done: Box::new(move |page| host.paged_out(first, page, bytes)),
             };
@@ -170,6 +172,7 @@ impl QueueHost {
             places,
             damaged,
             stored_bytes,
+            ..
         } = content;
         if !damaged.is_empty() {
             let (queue, vhost) = (self.name.as_str(), self.vhost.as_str());

@@ -105,7 +105,7 @@ impl LogSurvey {
             expected = start + header.record_bytes();
             summary.first_index.get_or_insert(header.index);
             summary.last_index = Some(header.index);
-            if !self.read_record(header.kind, payload, &mut summary) {
+            if !self.read_record(header, payload, &mut summary) {
                 self.senseless.push(DamageSummary {
                     file: log_name(number),
                     offset: start as u64,
@@ -128,11 +128,12 @@ impl LogSurvey {
     }
 
     /// `false` if the record makes no sense.
-    fn read_record(&mut self, kind: RecordKind, payload: &[u8], summary: &mut LogSummary) -> bool {
-        let settled = match kind {
+    fn read_record(&mut self, header: &Header, payload: &[u8], summary: &mut LogSummary) -> bool {
+        let layout = header.layout;
+        let settled = match header.kind {
             RecordKind::Messages => {
                 summary.message_records += 1;
-                let Some(read) = log::read_messages(payload) else {
+                let Some(read) = log::read_messages(layout, payload) else {
                     return false;
                 };
                 summary.messages += read.messages.len() as u64;
@@ -141,14 +142,14 @@ impl LogSurvey {
             }
             RecordKind::Settled => {
                 summary.settlement_records += 1;
-                let Some(read) = log::read_settlements(payload) else {
+                let Some(read) = log::read_settlements(layout, payload) else {
                     return false;
                 };
                 read.settled
             }
             RecordKind::Checkpoint => {
                 summary.checkpoint_records += 1;
-                let Some(states) = log::read_checkpoint(payload) else {
+                let Some(states) = log::read_checkpoint(layout, payload) else {
                     return false;
                 };
                 for state in states {
@@ -222,7 +223,7 @@ pub(super) fn find_messages(
         let octets = files.read(&name).map_err(StoreError::io(&name))?;
         log::scan(&octets, number, &mut 0, |header, payload| {
             if header.kind == RecordKind::Messages
-                && let Some(messages) = log::read_messages(payload)
+                && let Some(messages) = log::read_messages(header.layout, payload)
             {
                 for run in &messages.runs {
                     if let Some(wanted) = wanted.get(&run.queue) {
@@ -261,14 +262,16 @@ fn remains(octets: &[u8], at: usize, number: u64) -> Option<String> {
     Some(match header.kind {
         RecordKind::Checkpoint => "a checkpoint".to_owned(),
         RecordKind::Settled => "settlements: what they settled may be delivered again".to_owned(),
-        RecordKind::Messages => match payload.and_then(log::read_messages) {
-            None => "messages".to_owned(),
-            Some(messages) => format!(
-                "{}, as far as it can be read to {}",
-                counted(messages.messages.len() as u64, "message"),
-                runs_text(&messages.runs)
-            ),
-        },
+        RecordKind::Messages => {
+            match payload.and_then(|payload| log::read_messages(header.layout, payload)) {
+                None => "messages".to_owned(),
+                Some(messages) => format!(
+                    "{}, as far as it can be read to {}",
+                    counted(messages.messages.len() as u64, "message"),
+                    runs_text(&messages.runs)
+                ),
+            }
+        }
     })
 }
 

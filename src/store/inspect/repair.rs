@@ -14,7 +14,8 @@ use foldhash::HashMap;
 use serde::Serialize;
 
 use crate::model::{
-    Message, QueueId, QueueName, QueueSettings, Sequence, SequenceRange, Ticket, Verdict, VhostName,
+    Message, PageTag, QueueId, QueueName, QueueSettings, Sequence, SequenceRange, Ticket, Verdict,
+    VhostName,
 };
 use crate::store::database::{DEFINITIONS_NAME, definitions_file};
 use crate::store::files::{Disk, Files};
@@ -276,10 +277,13 @@ impl Target {
             };
             // What cannot be read at all was found damaged before.
             let content = found.registry.read(page).unwrap_or_default();
+            let damaged = content.damaged.clone();
             let mut messages = page_messages(run.first, content);
-            fill_gaps(&mut messages, &mut loose);
+            // Back to where they were, in order.
+            messages.extend(damaged.iter().filter_map(|place| loose.remove_entry(place)));
+            messages.sort_by_key(|(place, _)| *place);
             saved += messages.len() as u64;
-            self.write_page(id, messages)?;
+            self.write_page(id, run.tag, messages)?;
         }
         saved += loose.len() as u64;
         self.append(id, loose)?;
@@ -330,6 +334,7 @@ impl Target {
     fn write_page(
         &self,
         queue: QueueId,
+        tag: PageTag,
         messages: Vec<(Sequence, Message)>,
     ) -> Result<(), InspectError> {
         let Some((first, _)) = messages.first() else {
@@ -340,6 +345,7 @@ impl Target {
             queue,
             durable: true,
             first: *first,
+            tag,
             messages: Box::new(messages),
             done: Box::new(move |page| {
                 // Nobody waits any more once another page has failed.
@@ -366,27 +372,6 @@ fn page_messages(first: Sequence, content: PageContent) -> Vec<(Sequence, Messag
         Some(places) => places.into_iter().zip(content.messages).collect(),
         None => consecutive.zip(content.messages).collect(),
     }
-}
-
-/// Takes what lies between a page's messages into the page: a page stands for
-/// all places from its first to its last, so recovery would not look for them
-/// anywhere else.
-fn fill_gaps(messages: &mut Vec<(Sequence, Message)>, loose: &mut Loose) {
-    let (Some((first, _)), Some((last, _))) = (messages.first(), messages.last()) else {
-        return;
-    };
-    let between: Vec<Sequence> = loose
-        .range(*first..*last)
-        .map(|(place, _)| *place)
-        .collect();
-    if between.is_empty() {
-        return;
-    }
-    for place in between {
-        messages.extend(loose.remove(&place).map(|message| (place, message)));
-    }
-    messages.sort_by_key(|(place, _)| *place);
-    messages.dedup_by_key(|(place, _)| *place);
 }
 
 const RECOVERED_VHOST: &str = "/";

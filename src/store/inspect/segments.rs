@@ -39,8 +39,8 @@ pub(super) struct BadEntry {
     pub(super) queue: QueueId,
     /// Where in the file.
     pub(super) octets: Range<u64>,
-    /// The places between those of the whole messages before and behind.
-    pub(super) places: SequenceRange,
+    /// The page's places between those of the whole messages before and behind.
+    pub(super) places: Vec<SequenceRange>,
 }
 
 /// Counts a segment's pages by their headers.
@@ -109,10 +109,19 @@ pub(super) fn verify(files: &ReadOnly) -> Result<Vec<BadEntry>, StoreError> {
 }
 
 /// Octets between whole messages, with the places between them.
-fn bad_entries(header: &PageHeader, payload: &[u8]) -> Vec<(Range<usize>, SequenceRange)> {
+fn bad_entries(header: &PageHeader, payload: &[u8]) -> Vec<(Range<usize>, Vec<SequenceRange>)> {
     let mut bad = Vec::new();
-    let (mut at, mut expected) = (0, header.first);
-    let places = |first, end| SequenceRange { first, end };
+    // Where their list is damaged, any place between may have been there.
+    let listed = header.ranges(payload);
+    let (ranges, list_bytes) = listed.unwrap_or_else(|| (vec![header.places()], 0));
+    let (mut at, mut expected) = (list_bytes, header.first);
+    let places = |first: Sequence, end: Sequence| -> Vec<SequenceRange> {
+        let within = ranges.iter().map(|range| SequenceRange {
+            first: range.first.max(first),
+            end: range.end.min(end),
+        });
+        within.filter(|range| range.count() > 0).collect()
+    };
     each_entry(header, payload, |place, octets, _| {
         if octets.start > at {
             bad.push((at..octets.start, places(expected, place)));
@@ -156,7 +165,7 @@ fn each_page(
 impl BadEntry {
     /// Places whose messages are neither settled nor elsewhere.
     pub(super) fn lost(&self, settled: &RangeSet, elsewhere: &RangeSet) -> Vec<SequenceRange> {
-        let gaps = settled.gaps(self.places);
+        let gaps = self.places.iter().flat_map(|range| settled.gaps(*range));
         gaps.flat_map(|gap| elsewhere.gaps(gap).collect::<Vec<_>>())
             .collect()
     }
@@ -165,7 +174,7 @@ impl BadEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Message;
+    use crate::model::{Message, PageTag};
     use crate::store::segment::encode_page;
 
     #[test]
@@ -179,29 +188,31 @@ mod tests {
             })
             .into();
         let mut page = Vec::new();
-        let header = encode_page(&mut page, QueueId(1), 2, Sequence(10), &messages);
+        let (first, tag) = (Sequence(10), PageTag::default());
+        let (header, _) = encode_page(&mut page, QueueId(1), 2, first, tag, &messages);
         let payload = page.split_off(PAGE_HEADER_BYTES);
         let payload = &payload[..header.payload_bytes as usize];
         assert!(
             bad_entries(&header, payload).is_empty(),
             "gaps are no damage"
         );
-        let each = payload.len() / 4;
-        for (message, first, end) in [(0, 10, 11), (1, 11, 14), (2, 12, 15), (3, 15, 16)] {
-            for place in message * each..(message + 1) * each {
+        let (_, list) = header.ranges(payload).expect("it is whole");
+        let each = (payload.len() - list) / 4;
+        for (message, place) in [10, 11, 14, 15].into_iter().enumerate() {
+            let octets = list + message * each..list + (message + 1) * each;
+            for at in octets.clone() {
                 let mut flipped = payload.to_vec();
-                flipped[place] ^= 0x10;
-                let places = SequenceRange {
-                    first: Sequence(first),
-                    end: Sequence(end),
-                };
-                let octets = message * each..(message + 1) * each;
-                assert_eq!(
-                    bad_entries(&header, &flipped),
-                    [(octets, places)],
-                    "octet {place}"
-                );
+                flipped[at] ^= 0x10;
+                let places = vec![SequenceRange::new(Sequence(place), 1)];
+                let bad = bad_entries(&header, &flipped);
+                assert_eq!(bad, [(octets.clone(), places)], "octet {at}");
             }
+        }
+        for at in 0..list {
+            let mut flipped = payload.to_vec();
+            flipped[at] ^= 0x10;
+            let bad = bad_entries(&header, &flipped);
+            assert_eq!(bad, [(0..list, Vec::new())], "octet {at}, no message is");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::model::SequenceRange;
+use crate::model::{Sequence, SequenceRange};
 use crate::store::database::DEFINITIONS_NAME;
 use crate::store::error::StoreError;
 use crate::store::files::Files;
@@ -90,12 +90,16 @@ pub struct QueueSummary {
     pub in_segments: u64,
     /// The place of its oldest message.
     pub oldest: Option<u64>,
+    /// When that arrived, in milliseconds since 1970, where it is known.
+    pub oldest_arrived: Option<u64>,
     /// The place that its next message gets.
     pub next: u64,
     /// Messages below this place may have been seen by a client.
     pub redelivered_below: u64,
     /// Messages that came back from a client.
     pub returned: u64,
+    /// Of those, how many are not to be delivered before a certain time.
+    pub returned_due: u64,
     /// Places that records call settled.
     pub settled: u64,
     /// Ranges that they form.
@@ -220,6 +224,9 @@ fn queue_summary(found: &Found, queue: &RecoveredQueue) -> QueueSummary {
     let none = RangeSet::default();
     let settled = found.survey.settled.get(&queue.queue).unwrap_or(&none);
     let unaccounted = found.unaccounted(queue.queue);
+    let oldest = (in_log + in_segments > 0).then(|| found.oldest(queue.queue));
+    let arrived = oldest.and_then(|place| arrival(found, queue, Sequence(place)));
+    let is_due_later = |came_back: &&(u32, u64)| came_back.1 > 0;
     QueueSummary {
         id: queue.queue.0,
         vhost,
@@ -227,15 +234,37 @@ fn queue_summary(found: &Found, queue: &RecoveredQueue) -> QueueSummary {
         messages: in_log + in_segments,
         in_log,
         in_segments,
-        oldest: (in_log + in_segments > 0).then(|| found.oldest(queue.queue)),
+        oldest,
+        oldest_arrived: arrived.filter(|arrived| *arrived > 0),
         next: queue.next.0,
         redelivered_below: queue.redelivered_below.0,
         returned: queue.deliveries.len() as u64,
+        returned_due: queue.deliveries.values().filter(is_due_later).count() as u64,
         settled: settled.iter().map(SequenceRange::count).sum(),
         settled_ranges: settled.iter().count() as u64,
         unaccounted: unaccounted.iter().map(|range| range.count()).sum(),
         unaccounted_places: place_ranges(&unaccounted),
     }
+}
+
+/// When a message arrived.
+fn arrival(found: &Found, queue: &RecoveredQueue, place: Sequence) -> Option<u64> {
+    let runs = queue.runs.iter();
+    let mut runs = runs.take_while(|run| run.first <= place);
+    runs.find_map(|run| match &run.content {
+        RecoveredContent::Resident(messages) => {
+            let at = messages.binary_search_by_key(&place, |(place, _)| *place);
+            Some(messages.get(at.ok()?)?.1.arrived())
+        }
+        RecoveredContent::Paged(page) => {
+            let content = found.registry.read(*page).ok()?;
+            let at = match content.places {
+                Some(places) => places.binary_search(&place).ok()?,
+                None => usize::try_from(place.0 - run.first.0).ok()?,
+            };
+            Some(content.messages.get(at)?.arrived())
+        }
+    })
 }
 
 /// The first ranges: there may be one for every other message.

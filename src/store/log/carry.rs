@@ -172,7 +172,7 @@ fn needed_of_record(
     if header.kind != RecordKind::Messages {
         return None;
     }
-    still_needed(&read_messages(payload)?, ledger)
+    still_needed(&read_messages(header.layout, payload)?, ledger)
 }
 
 /// What is left of a record, as the payload of a new one with the places of

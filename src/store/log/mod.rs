@@ -18,13 +18,14 @@ pub(super) use files::{OldFile, log_name, log_number};
 #[cfg(test)]
 pub(super) use payload::put_body;
 pub(super) use payload::{
-    Messages, QueueState, Stored, read_checkpoint, read_messages, read_settlements, read_stored,
+    CameBack, Messages, QueueState, Stored, read_checkpoint, read_messages, read_settlements,
+    read_stored,
 };
 pub use payload::{Returned, Run, Settled};
 pub(super) use payload::{put_message, put_messages};
 pub use record::RecordKind;
 pub(super) use record::{
-    FILE_HEADER_BYTES, FLAG_CLEAN, FORMAT_VERSION, FileHeader, HEADER_BYTES, Header,
+    FILE_HEADER_BYTES, FLAG_CLEAN, FORMAT_VERSION, FileHeader, HEADER_BYTES, Header, Layout,
     read_file_header,
 };
 pub(super) use scan::scan;

@@ -4,6 +4,8 @@
 use crate::model::{Body, Message, QueueId, Sequence, SequenceRange, Traits};
 use crate::store::octets::{self, Reader};
 
+use super::record::Layout;
+
 /// Consecutive messages of a record that went to consecutive places of a queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Run {
@@ -36,6 +38,9 @@ pub struct Returned {
     pub place: Sequence,
     /// Deliveries so far.
     pub deliveries: u32,
+    /// Not to be delivered before then, in milliseconds since 1970; 0 if it may
+    /// be at once.
+    pub due: u64,
 }
 
 /// A message as a file holds it.
@@ -45,6 +50,8 @@ pub(in crate::store) struct Stored<'a> {
     pub(in crate::store) header: &'a [u8],
     pub(in crate::store) body: &'a [u8],
     pub(in crate::store) traits: Traits,
+    /// In milliseconds since 1970; 0 if that is not known.
+    pub(in crate::store) arrived: u64,
 }
 
 /// What a messages record holds.
@@ -71,17 +78,43 @@ pub(in crate::store) struct QueueState {
     /// A client may have seen what lies below.
     pub(in crate::store) redelivered_below: Sequence,
     pub(in crate::store) settled: Vec<SequenceRange>,
-    /// Deliveries of messages that came back and are not settled.
-    pub(in crate::store) returned: Vec<(Sequence, u32)>,
+    /// Messages that came back and are not settled.
+    pub(in crate::store) returned: Vec<(Sequence, CameBack)>,
     /// Its segments' files, each with the octets of it that are durable.
     pub(in crate::store) segments: Vec<(u64, u64)>,
 }
 
+/// Deliveries so far and when the message is due. Of two, the greater holds.
+pub(in crate::store) type CameBack = (u32, u64);
+
 const SETTLED_BYTES: usize = 24;
 const RUN_BYTES: usize = 24;
-const RETURNED_BYTES: usize = 20;
-/// Octets of a message's lengths in front of it.
-const ENTRY_BYTES: usize = 12;
+
+impl Layout {
+    /// Octets in front of a message: lengths, flags and times.
+    pub(in crate::store) fn entry_bytes(self) -> usize {
+        match self {
+            Self::V1 => 12,
+            Self::V2 => 20,
+        }
+    }
+
+    fn came_back_bytes(self) -> usize {
+        match self {
+            Self::V1 => 4,
+            Self::V2 => 12,
+        }
+    }
+
+    fn read_came_back(self, reader: &mut Reader<'_>) -> Option<CameBack> {
+        let deliveries = reader.u32()?;
+        let due = match self {
+            Self::V1 => 0,
+            Self::V2 => reader.u64()?,
+        };
+        Some((deliveries, due))
+    }
+}
 
 /// Appends a messages record's payload.
 pub(in crate::store) fn put_messages<'a>(
@@ -107,12 +140,13 @@ pub(in crate::store) fn put_messages<'a>(
 /// Appends a message.
 pub(in crate::store) fn put_message(out: &mut Vec<u8>, message: &Message) {
     let (envelope, header) = (message.envelope(), message.header());
-    put_lengths(
+    put_entry(
         out,
         envelope.len(),
         header.len(),
         message.body_bytes(),
         message.traits(),
+        message.arrived(),
     );
     out.extend_from_slice(envelope);
     out.extend_from_slice(header);
@@ -121,12 +155,13 @@ pub(in crate::store) fn put_message(out: &mut Vec<u8>, message: &Message) {
 
 /// Appends a message that comes from a file.
 pub(in crate::store) fn put_stored(out: &mut Vec<u8>, message: &Stored<'_>) {
-    put_lengths(
+    put_entry(
         out,
         message.envelope.len(),
         message.header.len(),
         message.body.len(),
         message.traits,
+        message.arrived,
     );
     out.extend_from_slice(message.envelope);
     out.extend_from_slice(message.header);
@@ -141,25 +176,41 @@ pub(in crate::store) fn put_body(out: &mut Vec<u8>, body: Body<'_>) {
     }
 }
 
-/// Appends a message's lengths and flags. A header fits into a frame and a body
-/// into its limit, so both have 32 bits; an envelope is two short strings.
-fn put_lengths(out: &mut Vec<u8>, envelope: usize, header: usize, body: usize, traits: Traits) {
+/// Appends what stands in front of a message. A header fits into a frame and a
+/// body into its limit, so both have 32 bits; an envelope is two short strings.
+fn put_entry(
+    out: &mut Vec<u8>,
+    envelope: usize,
+    header: usize,
+    body: usize,
+    traits: Traits,
+    arrived: u64,
+) {
     octets::put_u32(out, header as u32);
     octets::put_u32(out, body as u32);
     out.extend_from_slice(&(envelope as u16).to_le_bytes());
     out.push(traits.bits());
     out.push(0);
+    octets::put_u64(out, arrived);
 }
 
-/// Reads lengths, then the message behind them.
-pub(in crate::store) fn read_stored<'a>(reader: &mut Reader<'a>) -> Option<Stored<'a>> {
+/// Reads what stands in front of a message, then itself.
+pub(in crate::store) fn read_stored<'a>(
+    layout: Layout,
+    reader: &mut Reader<'a>,
+) -> Option<Stored<'a>> {
     let (header, body) = (reader.u32()?, reader.u32()?);
     let (envelope, flags, _) = (reader.u16()?, reader.u8()?, reader.u8()?);
+    let arrived = match layout {
+        Layout::V1 => 0,
+        Layout::V2 => reader.u64()?,
+    };
     Some(Stored {
         envelope: reader.octets(envelope.into())?,
         header: reader.octets(header as usize)?,
         body: reader.octets(body as usize)?,
         traits: Traits::from_bits(flags),
+        arrived,
     })
 }
 
@@ -174,8 +225,13 @@ pub(in crate::store) fn put_settlements(
     for returned in returned {
         octets::put_u64(out, returned.queue.0);
         octets::put_u64(out, returned.place.0);
-        octets::put_u32(out, returned.deliveries);
+        put_came_back(out, (returned.deliveries, returned.due));
     }
+}
+
+fn put_came_back(out: &mut Vec<u8>, (deliveries, due): CameBack) {
+    octets::put_u32(out, deliveries);
+    octets::put_u64(out, due);
 }
 
 fn put_settled(out: &mut Vec<u8>, settled: &[Settled]) {
@@ -207,9 +263,9 @@ pub(in crate::store) fn put_checkpoint(out: &mut Vec<u8>, queues: &[QueueState])
             put_range(out, *range);
         }
         put_count(out, state.returned.len());
-        for (place, deliveries) in &state.returned {
+        for (place, came_back) in &state.returned {
             octets::put_u64(out, place.0);
-            octets::put_u32(out, *deliveries);
+            put_came_back(out, *came_back);
         }
         put_count(out, state.segments.len());
         for (file, durable_bytes) in &state.segments {
@@ -220,7 +276,7 @@ pub(in crate::store) fn put_checkpoint(out: &mut Vec<u8>, queues: &[QueueState])
 }
 
 /// Reads a messages record; `None` if it is not one from end to end.
-pub(in crate::store) fn read_messages(payload: &[u8]) -> Option<Messages<'_>> {
+pub(in crate::store) fn read_messages(layout: Layout, payload: &[u8]) -> Option<Messages<'_>> {
     let mut reader = Reader::new(payload);
     let settled = read_settled(&mut reader)?;
     let mut runs = Vec::new();
@@ -232,10 +288,10 @@ pub(in crate::store) fn read_messages(payload: &[u8]) -> Option<Messages<'_>> {
             count: reader.u32()?,
         });
     }
-    let count = reader.count(ENTRY_BYTES)?;
+    let count = reader.count(layout.entry_bytes())?;
     let mut messages = Vec::with_capacity(count);
     for _ in 0..count {
-        messages.push(read_stored(&mut reader)?);
+        messages.push(read_stored(layout, &mut reader)?);
     }
     let reaches = |run: &Run| u64::from(run.message) + u64::from(run.count);
     let fit = runs.iter().all(|run| reaches(run) <= count as u64);
@@ -247,15 +303,18 @@ pub(in crate::store) fn read_messages(payload: &[u8]) -> Option<Messages<'_>> {
 }
 
 /// Reads a settlements record; `None` if it is not one from end to end.
-pub(in crate::store) fn read_settlements(payload: &[u8]) -> Option<Settlements> {
+pub(in crate::store) fn read_settlements(layout: Layout, payload: &[u8]) -> Option<Settlements> {
     let mut reader = Reader::new(payload);
     let settled = read_settled(&mut reader)?;
     let mut returned = Vec::new();
-    for _ in 0..reader.count(RETURNED_BYTES)? {
+    for _ in 0..reader.count(16 + layout.came_back_bytes())? {
+        let (queue, place) = (QueueId(reader.u64()?), Sequence(reader.u64()?));
+        let (deliveries, due) = layout.read_came_back(&mut reader)?;
         returned.push(Returned {
-            queue: QueueId(reader.u64()?),
-            place: Sequence(reader.u64()?),
-            deliveries: reader.u32()?,
+            queue,
+            place,
+            deliveries,
+            due,
         });
     }
     reader
@@ -264,7 +323,7 @@ pub(in crate::store) fn read_settlements(payload: &[u8]) -> Option<Settlements> 
 }
 
 /// Reads a checkpoint; `None` if it is not one from end to end.
-pub(in crate::store) fn read_checkpoint(payload: &[u8]) -> Option<Vec<QueueState>> {
+pub(in crate::store) fn read_checkpoint(layout: Layout, payload: &[u8]) -> Option<Vec<QueueState>> {
     let mut reader = Reader::new(payload);
     let mut queues = Vec::new();
     for _ in 0..reader.count(36)? {
@@ -277,10 +336,10 @@ pub(in crate::store) fn read_checkpoint(payload: &[u8]) -> Option<Vec<QueueState
         for _ in 0..reader.count(16)? {
             state.settled.push(read_range(&mut reader)?);
         }
-        for _ in 0..reader.count(12)? {
-            state
-                .returned
-                .push((Sequence(reader.u64()?), reader.u32()?));
+        for _ in 0..reader.count(8 + layout.came_back_bytes())? {
+            let place = Sequence(reader.u64()?);
+            let came_back = layout.read_came_back(&mut reader)?;
+            state.returned.push((place, came_back));
         }
         for _ in 0..reader.count(16)? {
             state.segments.push((reader.u64()?, reader.u64()?));
@@ -334,7 +393,7 @@ mod tests {
         };
         let mut payload = Vec::new();
         put_messages(&mut payload, &settled, &[run], messages.iter());
-        let read = read_messages(&payload).expect("what was written");
+        let read = read_messages(Layout::V2, &payload).expect("what was written");
         assert_eq!(
             (read.settled.as_slice(), read.runs),
             (&settled[..], vec![run])
@@ -345,10 +404,14 @@ mod tests {
             assert_eq!(read.body.len(), message.body_bytes());
         }
         for length in 0..payload.len() {
-            assert_eq!(read_messages(&payload[..length]), None, "cut at {length}");
+            assert_eq!(
+                read_messages(Layout::V2, &payload[..length]),
+                None,
+                "cut at {length}"
+            );
         }
         payload.push(0);
-        assert_eq!(read_messages(&payload), None);
+        assert_eq!(read_messages(Layout::V2, &payload), None);
     }
 
     #[test]
@@ -362,7 +425,7 @@ mod tests {
         };
         let mut payload = Vec::new();
         put_messages(&mut payload, &[], &[run], [message].iter());
-        assert_eq!(read_messages(&payload), None);
+        assert_eq!(read_messages(Layout::V2, &payload), None);
     }
 
     #[test]
@@ -375,33 +438,37 @@ mod tests {
             queue: QUEUE,
             place: Sequence(101),
             deliveries: 3,
+            due: 1_700_000_000_000,
         }];
         let mut payload = Vec::new();
         put_settlements(&mut payload, &settled, &returned);
-        let read = read_settlements(&payload);
+        let read = read_settlements(Layout::V2, &payload);
         assert_eq!(read, Some(Settlements { settled, returned }));
-        assert_eq!(read_settlements(&payload[1..]), None);
+        assert_eq!(read_settlements(Layout::V2, &payload[1..]), None);
 
         let state = QueueState {
             queue: QUEUE,
             next: Sequence(200),
             redelivered_below: Sequence(50),
             settled: vec![range(0, 100), range(120, 1)],
-            returned: vec![(Sequence(101), 3)],
+            returned: vec![(Sequence(101), (3, 1_700_000_000_000))],
             segments: vec![(4, 4_096)],
         };
         let states = vec![state, QueueState::default()];
         let mut payload = Vec::new();
         put_checkpoint(&mut payload, &states);
-        assert_eq!(read_checkpoint(&payload), Some(states));
-        assert_eq!(read_checkpoint(&payload[..payload.len() - 1]), None);
+        assert_eq!(read_checkpoint(Layout::V2, &payload), Some(states));
+        assert_eq!(
+            read_checkpoint(Layout::V2, &payload[..payload.len() - 1]),
+            None
+        );
     }
 
     #[test]
     fn a_count_that_lies_takes_no_memory() {
         let payload = u32::MAX.to_le_bytes();
-        assert_eq!(read_messages(&payload), None);
-        assert_eq!(read_settlements(&payload), None);
-        assert_eq!(read_checkpoint(&payload), None);
+        assert_eq!(read_messages(Layout::V2, &payload), None);
+        assert_eq!(read_settlements(Layout::V2, &payload), None);
+        assert_eq!(read_checkpoint(Layout::V2, &payload), None);
     }
 }

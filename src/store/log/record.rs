@@ -10,13 +10,21 @@ pub(in crate::store) const FILE_HEADER_BYTES: usize = 64;
 /// What a payload may have at most; a longer one is damaged.
 pub(in crate::store) const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 
-const MAGIC: [u8; 4] = *b"LVR1";
 const FILE_MAGIC: [u8; 8] = *b"LEVRLOG\0";
 /// The version of the log's format.
-pub(in crate::store) const FORMAT_VERSION: u16 = 1;
+pub(in crate::store) const FORMAT_VERSION: u16 = 2;
 /// The version of the rules by which records change a queue. A replicated log
 /// will have to know it.
 const MACHINE_VERSION: u16 = 1;
+
+/// How what a record or a page holds is laid out; its magic says which, so that
+/// it can be read without its file's header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::store) enum Layout {
+    /// Of version 1, which knew no times.
+    V1,
+    V2,
+}
 
 /// What a record holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +41,7 @@ pub enum RecordKind {
 /// A record's header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::store) struct Header {
+    pub(in crate::store) layout: Layout,
     pub(in crate::store) kind: RecordKind,
     pub(in crate::store) flags: u8,
     pub(in crate::store) payload_bytes: u32,
@@ -50,6 +59,34 @@ pub(in crate::store) struct Header {
 pub(in crate::store) const FLAG_CLEAN: u8 = 1;
 /// Messages that were written before and moved here from an older file.
 pub(in crate::store) const FLAG_CARRIED: u8 = 2;
+
+impl Layout {
+    fn magic(self) -> [u8; 4] {
+        match self {
+            Self::V1 => *b"LVR1",
+            Self::V2 => *b"LVR2",
+        }
+    }
+
+    fn from_magic(magic: &[u8]) -> Option<Self> {
+        [Self::V1, Self::V2]
+            .into_iter()
+            .find(|layout| layout.magic() == magic)
+    }
+
+    /// The checksum of a record's or a page's header, without the octets where
+    /// it stands. It covers the magic too since there is more than one.
+    pub(in crate::store) fn header_crc(self, header: &[u8]) -> u32 {
+        let rest = header.get(CRC_FROM..).unwrap_or_default();
+        match self {
+            Self::V1 => crc32c::crc32c(rest),
+            Self::V2 => {
+                let magic = header.get(..4).unwrap_or_default();
+                crc32c::crc32c_append(crc32c::crc32c(magic), rest)
+            }
+        }
+    }
+}
 
 impl RecordKind {
     fn code(self) -> u8 {
@@ -75,7 +112,7 @@ impl Header {
 
     pub(in crate::store) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = Vec::with_capacity(HEADER_BYTES);
-        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&self.layout.magic());
         octets::put_u32(&mut out, 0);
         octets::put_u32(&mut out, self.payload_bytes);
         octets::put_u32(&mut out, self.payload_crc);
@@ -89,7 +126,7 @@ impl Header {
         octets::put_u64(&mut out, self.synced);
         let mut header = [0; HEADER_BYTES];
         header.copy_from_slice(&out);
-        let crc = crc32c::crc32c(&header[CRC_FROM..]);
+        let crc = self.layout.header_crc(&header);
         header[4..CRC_FROM].copy_from_slice(&crc.to_le_bytes());
         header
     }
@@ -99,7 +136,8 @@ impl Header {
     pub(in crate::store) fn decode(octets: &[u8]) -> Option<Self> {
         let header = octets.get(..HEADER_BYTES)?;
         let mut reader = Reader::new(header);
-        if reader.octets(4)? != MAGIC || reader.u32()? != crc32c::crc32c(&header[CRC_FROM..]) {
+        let layout = Layout::from_magic(reader.octets(4)?)?;
+        if reader.u32()? != layout.header_crc(header) {
             return None;
         }
         let payload_bytes = reader.u32()?;
@@ -110,6 +148,7 @@ impl Header {
         let file = reader.u64()?;
         let _term = reader.u64()?;
         let header = Self {
+            layout,
             kind,
             flags,
             payload_bytes,
@@ -177,6 +216,7 @@ mod tests {
     use super::*;
 
     const HEADER: Header = Header {
+        layout: Layout::V2,
         kind: RecordKind::Settled,
         flags: 0,
         payload_bytes: 20,

@@ -104,7 +104,7 @@ fn next_record(octets: &[u8], at: usize, number: u64) -> Option<(usize, (Header,
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{RecordKind, file_header};
+    use super::super::record::{Layout, RecordKind, file_header};
     use super::*;
     use crate::store::octets;
 
@@ -113,6 +113,7 @@ mod tests {
         for (number, payload) in records.iter().enumerate() {
             let index = number as u64 + 1;
             let header = Header {
+                layout: Layout::V2,
                 kind: RecordKind::Settled,
                 flags: 0,
                 payload_bytes: payload.len() as u32,

@@ -36,13 +36,14 @@ fn the_documented_log_file_is_what_is_written() {
     );
 }
 
-/// A persistent message with nothing but a body.
+/// A persistent message with nothing but a body, of 2023-11-14, 22:13:20 UTC.
 fn hello() -> Message {
     let mut header = vec![0, 60, 0, 0];
     header.extend_from_slice(&5_u64.to_be_bytes());
     // delivery-mode alone, which is 2.
     header.extend_from_slice(&[0x10, 0, 2]);
     let mut builder = BlockBuilder::default();
+    builder.arrived(1_700_000_000_000);
     builder.push(
         b"\0\x05hares",
         &header,

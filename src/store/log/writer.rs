@@ -17,7 +17,7 @@ use crate::store::shared::{Control, Pending, Record, Shared, Stop};
 use super::carry::Carry;
 use super::files::{LogFiles, OldFile};
 use super::payload::{Settled, put_checkpoint, put_settlements};
-use super::record::{FLAG_CLEAN, HEADER_BYTES, Header, RecordKind};
+use super::record::{FLAG_CLEAN, HEADER_BYTES, Header, Layout, RecordKind};
 use super::spare::{SPARES_KEPT_BACK, SpareFiles, Urgency};
 
 /// How the log is written.
@@ -245,6 +245,7 @@ impl LogWriter {
         for record in records {
             self.last_index += 1;
             let header = Header {
+                layout: Layout::V2,
                 kind: record.kind,
                 flags: 0,
                 payload_bytes: record.payload_bytes,
@@ -281,8 +282,9 @@ impl LogWriter {
             return Ok(());
         }
         for returned in &taken.returned {
+            let came_back = (returned.deliveries, returned.due);
             self.ledger
-                .returned(returned.queue, returned.place, returned.deliveries);
+                .returned(returned.queue, returned.place, came_back);
         }
         self.settle(&taken.settled);
         Ok(())
@@ -329,6 +331,7 @@ impl LogWriter {
     fn put_record(&mut self, kind: RecordKind, flags: u8, payload: &[u8]) -> io::Result<()> {
         self.last_index += 1;
         let header = Header {
+            layout: Layout::V2,
             kind,
             flags,
             payload_bytes: payload.len() as u32,
@@ -417,7 +420,7 @@ impl LogWriter {
                     queue,
                     file,
                     places,
-                } => self.ledger.page_written(queue, file, places),
+                } => self.ledger.page_written(queue, file, &places),
                 SegmentEvent::Synced {
                     queue,
                     file,

@@ -7,6 +7,7 @@ use crate::routing::Binding;
 /// delete what is missing changes nothing. Nothing is removed along with
 /// something else: whoever deletes a queue says which bindings went with it.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are few, for a moment")]
 pub enum Change {
     /// A virtual host is there; it goes before all that is in it.
     PutVhost(VhostName),

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Message, QueueId, Sequence, SequenceRange};
+use foldhash::HashSet;
+
+use crate::model::{Message, PageTag, QueueId, Sequence, SequenceRange};
 use crate::store::error::StoreError;
 use crate::store::ledger::Ledger;
-use crate::store::log::QueueState;
+use crate::store::log::{CameBack, QueueState};
 use crate::store::ranges::RangeSet;
 use crate::store::segment::{MessageBuilder, Registry, each_message};
 
@@ -18,7 +20,7 @@ pub(super) struct Gathering {
     pub(super) next: Sequence,
     pub(super) redelivered_below: Sequence,
     pub(super) settled: RangeSet,
-    pub(super) returned: BTreeMap<Sequence, u32>,
+    pub(super) returned: BTreeMap<Sequence, CameBack>,
     pub(super) pages: Vec<FoundPage>,
     pub(super) paged: RangeSet,
     pub(super) resident: Vec<(Sequence, Message)>,
@@ -43,33 +45,41 @@ impl Gathering {
         ledger: &mut Ledger,
     ) -> Result<RecoveredQueue, StoreError> {
         let mut live = RangeSet::default();
-        let (mut paged, mut behind) = (Vec::new(), Sequence(0));
+        let mut paged = Vec::new();
         let mut leftovers = Vec::new();
         for found in std::mem::take(&mut self.pages) {
-            let places = found.header.places();
-            let count = self.settled.missing(places);
-            if count == 0 {
+            if found.state == PageState::Torn {
+                if !self.settled.contains_all(found.header.places()) {
+                    leftovers.push(found);
+                }
                 continue;
             }
-            if found.state == PageState::Torn || places.first < behind {
+            let unsettled: Vec<SequenceRange> = found
+                .ranges
+                .iter()
+                .flat_map(|range| self.settled.gaps(*range))
+                .collect();
+            if unsettled.is_empty() {
+                continue;
+            }
+            if unsettled.iter().any(|range| live.contains_any(*range)) {
                 leftovers.push(found);
                 continue;
             }
-            for gap in self.settled.gaps(places) {
-                live.insert(gap);
-            }
-            behind = places.end;
-            paged.push((found, count));
+            unsettled.iter().for_each(|range| live.insert(*range));
+            let count = unsettled.iter().map(|range| range.count()).sum();
+            paged.push((found, count, unsettled));
         }
         for (place, _) in &self.resident {
             live.insert(SequenceRange::new(*place, 1));
         }
         // Pages of the same places as others have, and torn ones: what is
         // nowhere else is taken from them, and then they are needed as others.
-        let mut needed: Vec<FoundPage> = paged.iter().map(|(found, _)| *found).collect();
-        for found in leftovers {
-            if self.take_page(&found, registry, &mut live)? {
-                needed.push(found);
+        let mut others = Vec::new();
+        for mut found in leftovers {
+            found.ranges = self.take_page(&found, registry, &mut live)?;
+            if !found.ranges.is_empty() {
+                others.push(found);
             }
         }
         // A message that was carried may be there twice.
@@ -97,20 +107,22 @@ impl Gathering {
             returned: self
                 .returned
                 .iter()
-                .map(|(place, count)| (*place, *count))
+                .map(|(place, came_back)| (*place, *came_back))
                 .collect(),
             segments: Vec::new(),
         });
-        for found in &needed {
-            let (file, places) = (found.page.file, found.header.places());
-            ledger.page_written(id, file, places);
+        let needed = || paged.iter().map(|(found, ..)| found).chain(&others);
+        for found in needed() {
+            let file = found.page.file;
+            ledger.page_written(id, file, &found.ranges);
             if found.state == PageState::Durable {
                 let durable = found.page.offset + u64::from(found.page.bytes);
-                ledger.pages_synced(id, file, durable, &[places]);
+                ledger.pages_synced(id, file, durable, &found.ranges);
             }
         }
+        let files: HashSet<u64> = needed().map(|found| found.page.file).collect();
         for file in registry.of_queue(id) {
-            if !needed.iter().any(|found| found.page.file == file) {
+            if !files.contains(&file) {
                 registry.remove(file).map_err(StoreError::io("a segment"))?;
             }
         }
@@ -126,14 +138,13 @@ impl Gathering {
         })
     }
 
-    /// Takes the messages of a page that are nowhere else; whether there were
-    /// any.
+    /// Takes the messages of a page that are nowhere else; their places.
     fn take_page(
         &mut self,
         found: &FoundPage,
         registry: &Registry,
         live: &mut RangeSet,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Vec<SequenceRange>, StoreError> {
         let octets = registry
             .open(found.page.file)
             .and_then(|handle| read_page_octets(&*handle, found.page))
@@ -147,18 +158,22 @@ impl Gathering {
                 builder.push(&stored);
             }
         });
+        let mut taken = RangeSet::default();
         for place in &places {
             live.insert(SequenceRange::new(*place, 1));
+            taken.insert(SequenceRange::new(*place, 1));
         }
-        let any = !places.is_empty();
         self.resident
             .extend(places.into_iter().zip(builder.finish()));
-        Ok(any)
+        Ok(taken.iter().collect())
     }
 }
 
-/// Pages and single messages in the order of their places.
-fn runs(paged: Vec<(FoundPage, u64)>, resident: Vec<(Sequence, Message)>) -> Vec<RecoveredRun> {
+/// Pages and single messages, by the first place of each run.
+fn runs(
+    paged: Vec<(FoundPage, u64, Vec<SequenceRange>)>,
+    resident: Vec<(Sequence, Message)>,
+) -> Vec<RecoveredRun> {
     let mut runs = Vec::new();
     let mut resident = resident.into_iter().peekable();
     let mut take_until = |end: Option<Sequence>, runs: &mut Vec<RecoveredRun>| {
@@ -176,17 +191,21 @@ fn runs(paged: Vec<(FoundPage, u64)>, resident: Vec<(Sequence, Message)>) -> Vec
                     .iter()
                     .map(|(_, message)| message.stored_bytes() as u64)
                     .sum(),
+                tag: PageTag::default(),
+                places: None,
                 content: RecoveredContent::Resident(messages),
             });
         }
     };
-    for (found, count) in paged {
+    for (found, count, unsettled) in paged {
         take_until(Some(found.header.first), &mut runs);
         let share = found.header.stored_bytes / u64::from(found.header.messages.max(1));
         runs.push(RecoveredRun {
             first: found.header.first,
             count,
             stored_bytes: share * count,
+            tag: found.header.tag,
+            places: Some(unsettled),
             content: RecoveredContent::Paged(found.page),
         });
     }

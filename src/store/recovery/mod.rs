@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use crate::model::{Message, Page, QueueId, Sequence, SequenceRange};
+use crate::model::{Message, Page, PageTag, QueueId, Sequence, SequenceRange};
 
 use super::error::StoreError;
 use super::files::{Files, read_all};
@@ -37,9 +37,11 @@ pub struct RecoveredQueue {
     pub next: Sequence,
     /// A client may have seen what lies below.
     pub redelivered_below: Sequence,
-    /// How often messages were delivered that came back.
-    pub deliveries: BTreeMap<Sequence, u32>,
-    /// Its messages, in order.
+    /// Of messages that came back: how often they were delivered, and when they
+    /// are due again, in milliseconds since 1970 (0: at once).
+    pub deliveries: BTreeMap<Sequence, (u32, u64)>,
+    /// Its messages, in the order of each run's first place; pages may have gaps
+    /// in which places of other runs lie.
     pub runs: Vec<RecoveredRun>,
 }
 
@@ -52,6 +54,10 @@ pub struct RecoveredRun {
     pub count: u64,
     /// Octets of them, as stored, about.
     pub stored_bytes: u64,
+    /// What their page was tagged with.
+    pub tag: PageTag,
+    /// The places of all of them, ascending, if they are in a page.
+    pub places: Option<Vec<SequenceRange>>,
     /// Where they are.
     pub content: RecoveredContent,
 }
@@ -217,7 +223,7 @@ impl Recovering<'_> {
         self.was_clean = false;
         match header.kind {
             RecordKind::Messages => {
-                let Some(messages) = log::read_messages(payload) else {
+                let Some(messages) = log::read_messages(header.layout, payload) else {
                     return false;
                 };
                 for run in &messages.runs {
@@ -230,19 +236,19 @@ impl Recovering<'_> {
                 self.settle(&messages.settled);
             }
             RecordKind::Settled => {
-                let Some(settlements) = log::read_settlements(payload) else {
+                let Some(settlements) = log::read_settlements(header.layout, payload) else {
                     return false;
                 };
                 self.settle(&settlements.settled);
                 for one in settlements.returned {
                     if let Some(queue) = self.queues.get_mut(&one.queue) {
                         let known = queue.returned.entry(one.place).or_default();
-                        *known = one.deliveries.max(*known);
+                        *known = (one.deliveries, one.due).max(*known);
                     }
                 }
             }
             RecordKind::Checkpoint => {
-                let Some(states) = log::read_checkpoint(payload) else {
+                let Some(states) = log::read_checkpoint(header.layout, payload) else {
                     return false;
                 };
                 file.has_checkpoint = true;
@@ -278,9 +284,9 @@ impl Recovering<'_> {
         for range in state.settled {
             queue.settled.insert(range);
         }
-        for (place, deliveries) in state.returned {
+        for (place, came_back) in state.returned {
             let known = queue.returned.entry(place).or_default();
-            *known = deliveries.max(*known);
+            *known = came_back.max(*known);
         }
         for (file, durable_bytes) in state.segments {
             let known = self.durable.entry(file).or_default();
@@ -349,7 +355,7 @@ impl Recovering<'_> {
         let queues = &mut self.queues;
         log::scan(&octets, file.number, &mut 0, |header, payload| {
             if header.kind == RecordKind::Messages
-                && let Some(messages) = log::read_messages(payload)
+                && let Some(messages) = log::read_messages(header.layout, payload)
             {
                 take_messages(&messages, queues);
             }

@@ -9,7 +9,7 @@ use crate::store::log::{self, Damage};
 use crate::store::octets;
 use crate::store::segment::{
     PAGE_HEADER_BYTES, PageHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, each_message,
-    read_segment_header, segment_number,
+    read_ranges, read_segment_header, segment_number,
 };
 
 use super::Recovering;
@@ -73,9 +73,13 @@ impl Recovering<'_> {
                 bytes: header.page_bytes() as u32,
             };
             let end = at + u64::from(page.bytes);
+            let ranges = read_ranges(handle, page, &header)?;
             let state = if end <= durable {
+                if ranges.is_none() {
+                    self.list_lost(name, handle, page)?;
+                }
                 PageState::Durable
-            } else if is_whole(handle, &header, page)? {
+            } else if ranges.is_some() && is_whole(handle, &header, page)? {
                 PageState::Whole
             } else {
                 self.cut(name, at, end);
@@ -84,7 +88,9 @@ impl Recovering<'_> {
             pages.push(FoundPage {
                 header,
                 page,
-                state,
+                // Which places it stands for is not known without their list.
+                state: ranges.as_ref().map_or(PageState::Torn, |_| state),
+                ranges: ranges.unwrap_or_default(),
             });
             at = end;
         }
@@ -101,6 +107,18 @@ impl Recovering<'_> {
             self.keep_aside(name, lost, &[]);
         }
         Ok(pages)
+    }
+
+    /// Reports a durable page whose list of places is damaged.
+    fn list_lost(&mut self, name: &str, handle: &dyn StoreFile, page: Page) -> io::Result<()> {
+        let octets = read_page_octets(handle, page)?;
+        let lost = Damage {
+            from: page.offset,
+            to: page.offset + u64::from(page.bytes),
+            kind: log::DamageKind::Lost,
+        };
+        self.keep_aside(name, lost, &octets);
+        Ok(())
     }
 
     /// Where the next page begins behind a place that holds none.
@@ -137,11 +155,13 @@ impl Recovering<'_> {
         for queue in self.queues.values_mut() {
             queue
                 .pages
-                .sort_by_key(|found| (found.header.first, found.page.file));
+                .sort_by_key(|found| (found.header.first, found.page.file, found.page.offset));
             for found in &queue.pages {
                 let places = found.header.places();
                 if found.state != PageState::Torn {
-                    queue.paged.insert(places);
+                    for range in &found.ranges {
+                        queue.paged.insert(*range);
+                    }
                 }
                 if found.header.persistent == found.header.messages
                     || queue.settled.contains_all(places)
@@ -162,11 +182,13 @@ impl Recovering<'_> {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct FoundPage {
     pub(super) header: PageHeader,
     pub(super) page: Page,
     pub(super) state: PageState,
+    /// The places that it holds, as far as that is known.
+    pub(super) ranges: Vec<SequenceRange>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -176,7 +198,8 @@ pub(super) enum PageState {
     /// It is whole as it was read, which may have been from the system's cache:
     /// the log must keep what it has of it.
     Whole,
-    /// The log has its messages, unless the disk has damaged it.
+    /// It does not stand for its places: the log has its messages, unless the
+    /// disk has damaged it.
     Torn,
 }
 

@@ -4,6 +4,7 @@
 
 mod page;
 mod pager;
+mod places;
 mod registry;
 
 pub use page::PageContent;
@@ -15,4 +16,5 @@ pub(super) use page::{
 };
 pub(super) use pager::{Job, Pager, SegmentEvent};
 pub use pager::{PageOutJob, PageSource};
+pub(super) use places::read_ranges;
 pub(super) use registry::{Registry, SegmentNumber, segment_number};

@@ -10,29 +10,31 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::model::{
-    Block, BlockBuilder, Body, LARGE_BODY_BYTES, Message, QueueId, Sequence, SequenceRange,
+    Block, BlockBuilder, Body, LARGE_BODY_BYTES, Message, PageTag, QueueId, Sequence, SequenceRange,
 };
-use crate::store::log::{Stored, put_message, read_stored};
+use crate::store::log::{Layout, Stored, put_message, read_stored};
 use crate::store::octets::{self, Reader};
+use crate::store::ranges::RangeSet;
 
 use super::pager::PageSource;
+use super::places::{put_list, ranges_of};
 
 /// Octets of a page's header.
 pub(in crate::store) const PAGE_HEADER_BYTES: usize = 64;
-/// Octets in front of a message: checksum, index, lengths.
-const ENTRY_HEADER_BYTES: usize = 20;
+/// Octets in front of a message as a record has it: checksum and index.
+const CHECKED_BYTES: usize = 8;
 /// Octets of a segment file's header.
 pub(in crate::store) const SEGMENT_HEADER_BYTES: usize = 64;
 /// The version of the segments' format.
-pub(in crate::store) const SEGMENT_VERSION: u16 = 1;
+pub(in crate::store) const SEGMENT_VERSION: u16 = 2;
 
-const MAGIC: [u8; 4] = *b"LVP1";
 const FILE_MAGIC: [u8; 8] = *b"LEVRSEG\0";
 const CRC_FROM: usize = 8;
 
 /// A page's header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::store) struct PageHeader {
+    pub(in crate::store) layout: Layout,
     /// Octets behind the header, padding not counted.
     pub(in crate::store) payload_bytes: u32,
     /// Places from the first message's to the last one's.
@@ -46,6 +48,7 @@ pub(in crate::store) struct PageHeader {
     pub(in crate::store) persistent: u32,
     /// Octets of the messages themselves.
     pub(in crate::store) stored_bytes: u64,
+    pub(in crate::store) tag: PageTag,
 }
 
 /// Messages read back from a page.
@@ -57,12 +60,14 @@ pub struct PageContent {
     pub places: Option<Vec<Sequence>>,
     /// Places whose messages are damaged.
     pub damaged: Vec<Sequence>,
+    /// Whether none is, needed or not.
+    pub is_whole: bool,
     /// What the messages come to, as stored.
     pub stored_bytes: u64,
 }
 
 impl PageHeader {
-    /// The places of its messages.
+    /// From the place of its first message to that of its last.
     pub(in crate::store) fn places(&self) -> SequenceRange {
         SequenceRange::new(self.first, self.count.into())
     }
@@ -74,7 +79,7 @@ impl PageHeader {
 
     fn encode(&self) -> [u8; PAGE_HEADER_BYTES] {
         let mut out = Vec::with_capacity(PAGE_HEADER_BYTES);
-        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&magic(self.layout));
         octets::put_u32(&mut out, 0);
         octets::put_u32(&mut out, self.payload_bytes);
         octets::put_u32(&mut out, self.count);
@@ -84,9 +89,11 @@ impl PageHeader {
         octets::put_u32(&mut out, self.persistent);
         octets::put_u32(&mut out, self.messages);
         octets::put_u64(&mut out, self.stored_bytes);
+        out.push(self.tag.class);
+        out.extend_from_slice(self.tag.due.to_le_bytes().get(..7).unwrap_or_default());
         let mut header = [0; PAGE_HEADER_BYTES];
         header[..out.len()].copy_from_slice(&out);
-        let crc = crc32c::crc32c(&header[CRC_FROM..]);
+        let crc = self.layout.header_crc(&header);
         header[4..CRC_FROM].copy_from_slice(&crc.to_le_bytes());
         header
     }
@@ -96,7 +103,11 @@ impl PageHeader {
     pub(in crate::store) fn decode(octets: &[u8]) -> Option<Self> {
         let header = octets.get(..PAGE_HEADER_BYTES)?;
         let mut reader = Reader::new(header);
-        if reader.octets(4)? != MAGIC || reader.u32()? != crc32c::crc32c(&header[CRC_FROM..]) {
+        let found = reader.octets(4)?;
+        let layout = [Layout::V1, Layout::V2]
+            .into_iter()
+            .find(|layout| magic(*layout) == found)?;
+        if reader.u32()? != layout.header_crc(header) {
             return None;
         }
         let payload_bytes = reader.u32()?;
@@ -106,7 +117,11 @@ impl PageHeader {
         let file = reader.u64()?;
         let persistent = reader.u32()?;
         let messages = reader.u32()?;
+        let stored_bytes = reader.u64()?;
+        // Zero in version 1, which is what no tag means.
+        let tag = reader.u64()?;
         Some(Self {
+            layout,
             payload_bytes,
             count,
             messages,
@@ -114,22 +129,51 @@ impl PageHeader {
             queue,
             file,
             persistent,
-            stored_bytes: reader.u64()?,
+            stored_bytes,
+            tag: PageTag {
+                class: tag as u8,
+                due: tag >> 8,
+            },
         })
+    }
+
+    /// What a page's messages are tied to it with: octets of another page or an
+    /// older file, where they are found in its place, are not taken for its own.
+    pub(super) fn seed(&self) -> u32 {
+        seed(self.queue, self.file, self.first)
     }
 }
 
-/// Writes messages as a page; `first` is the place of the first one.
+fn magic(layout: Layout) -> [u8; 4] {
+    match layout {
+        Layout::V1 => *b"LVP1",
+        Layout::V2 => *b"LVP2",
+    }
+}
+
+fn seed(queue: QueueId, file: u64, first: Sequence) -> u32 {
+    let mut octets = [0; 24];
+    octets[..8].copy_from_slice(&queue.0.to_le_bytes());
+    octets[8..16].copy_from_slice(&file.to_le_bytes());
+    octets[16..].copy_from_slice(&first.0.to_le_bytes());
+    crc32c::crc32c(&octets)
+}
+
+/// Writes messages as a page; `first` is the place of the first one. Its header
+/// and the places that it holds.
 pub(in crate::store) fn encode_page(
     out: &mut Vec<u8>,
     queue: QueueId,
     file: u64,
     first: Sequence,
+    tag: PageTag,
     messages: &dyn PageSource,
-) -> PageHeader {
+) -> (PageHeader, Vec<SequenceRange>) {
     out.clear();
     out.resize(PAGE_HEADER_BYTES, 0);
     let seed = seed(queue, file, first);
+    let ranges = ranges_of(messages);
+    put_list(out, seed, first, &ranges);
     let (mut persistent, mut stored_bytes, mut count, mut number) = (0, 0, 0, 0);
     messages.each(&mut |place, message| {
         let start = out.len();
@@ -145,6 +189,7 @@ pub(in crate::store) fn encode_page(
         stored_bytes += message.stored_bytes() as u64;
     });
     let header = PageHeader {
+        layout: Layout::V2,
         payload_bytes: (out.len() - PAGE_HEADER_BYTES) as u32,
         count,
         messages: number,
@@ -153,10 +198,11 @@ pub(in crate::store) fn encode_page(
         file,
         persistent,
         stored_bytes,
+        tag,
     };
     octets::overwrite(out, 0, &header.encode());
     octets::pad(out);
-    header
+    (header, ranges)
 }
 
 /// Goes through the messages of a page, whole ones only.
@@ -175,12 +221,13 @@ pub(in crate::store) fn each_entry<'a>(
     payload: &'a [u8],
     mut found: impl FnMut(Sequence, Range<usize>, Stored<'a>),
 ) {
-    let seed = seed(header.queue, header.file, header.first);
-    let mut at = 0;
+    let seed = header.seed();
+    // Where the list of places is damaged, the first message is looked for too.
+    let mut at = header.ranges(payload).map_or(0, |(_, bytes)| bytes);
     let mut expected = 0;
     while at < payload.len() && expected < header.count {
         let rest = payload.get(at..).unwrap_or_default();
-        match entry(rest, seed) {
+        match entry(header.layout, rest, seed) {
             Some((index, stored, bytes)) if index >= expected && index < header.count => {
                 let place = Sequence(header.first.0 + u64::from(index));
                 found(place, at..at + bytes, stored);
@@ -195,52 +242,41 @@ pub(in crate::store) fn each_entry<'a>(
 
 /// The message at the start of `octets`, if it is whole: its index in the page,
 /// itself, and the octets that it takes.
-fn entry(octets: &[u8], seed: u32) -> Option<(u32, Stored<'_>, usize)> {
+fn entry(layout: Layout, octets: &[u8], seed: u32) -> Option<(u32, Stored<'_>, usize)> {
     let mut reader = Reader::new(octets);
     let crc = reader.u32()?;
     let index = reader.u32()?;
-    let stored = read_stored(&mut reader)?;
-    let bytes =
-        ENTRY_HEADER_BYTES + stored.envelope.len() + stored.header.len() + stored.body.len();
+    let stored = read_stored(layout, &mut reader)?;
+    let lengths = stored.envelope.len() + stored.header.len() + stored.body.len();
+    let bytes = CHECKED_BYTES + layout.entry_bytes() + lengths;
     let right = crc32c::crc32c_append(seed, octets.get(4..bytes)?) == crc;
     right.then_some((index, stored, bytes))
 }
 
-/// What a page's messages are tied to it with: octets of another page or an
-/// older file, where they are found in its place, are not taken for its own.
-fn seed(queue: QueueId, file: u64, first: Sequence) -> u32 {
-    let mut octets = [0; 24];
-    octets[..8].copy_from_slice(&queue.0.to_le_bytes());
-    octets[8..16].copy_from_slice(&file.to_le_bytes());
-    octets[16..].copy_from_slice(&first.0.to_le_bytes());
-    crc32c::crc32c(&octets)
-}
-
 /// Makes messages out of a page; `wants` passes over places that are not needed
-/// any more.
+/// any more. Where the page's list of places is damaged too, it is not known of
+/// which ones messages are missing.
 pub(in crate::store) fn read_page(
     header: &PageHeader,
     payload: &[u8],
     mut wants: impl FnMut(Sequence, bool) -> bool,
 ) -> PageContent {
     let mut builder = MessageBuilder::default();
-    let mut places = Vec::with_capacity(header.count as usize);
-    let mut seen = Sequence(header.first.0);
-    let mut damaged = Vec::new();
-    let mut whole = 0;
+    let mut places = Vec::with_capacity(header.messages as usize);
+    let (mut there, mut whole) = (RangeSet::default(), 0);
     each_message(header, payload, |place, stored| {
         whole += 1;
-        damaged.extend((seen.0..place.0).map(Sequence));
-        seen = Sequence(place.0 + 1);
+        there.insert(SequenceRange::new(place, 1));
         if wants(place, stored.traits.persistent()) {
             builder.push(&stored);
             places.push(place);
         }
     });
-    damaged.extend((seen.0..header.places().end.0).map(Sequence));
-    if whole == header.messages {
-        // Nothing ever was in the gaps.
-        damaged.clear();
+    let is_whole = whole == header.messages;
+    let mut damaged = Vec::new();
+    if !is_whole && let Some((ranges, _)) = header.ranges(payload) {
+        let gaps = ranges.iter().flat_map(|range| there.gaps(*range));
+        damaged.extend(gaps.flat_map(|gap| (gap.first.0..gap.end.0).map(Sequence)));
     }
     let messages = builder.finish();
     let consecutive = places.len() == header.count as usize;
@@ -252,6 +288,7 @@ pub(in crate::store) fn read_page(
         messages,
         places: (!consecutive).then_some(places),
         damaged,
+        is_whole,
     }
 }
 
@@ -266,12 +303,14 @@ impl MessageBuilder {
     pub(in crate::store) fn push(&mut self, stored: &Stored<'_>) {
         if stored.body.len() >= LARGE_BODY_BYTES {
             self.close();
+            self.block.arrived(stored.arrived);
             let body = vec![Bytes::copy_from_slice(stored.body)];
             self.block
                 .push_large(stored.envelope, stored.header, body, stored.traits);
             self.close();
             return;
         }
+        self.block.arrived(stored.arrived);
         self.block.push(
             stored.envelope,
             stored.header,
@@ -344,11 +383,23 @@ mod tests {
         out
     }
 
+    const TAG: PageTag = PageTag {
+        class: 7,
+        due: 1_700_000_000_000,
+    };
+
+    fn encode(
+        page: &mut Vec<u8>,
+        messages: &Vec<(Sequence, Message)>,
+    ) -> (PageHeader, Vec<SequenceRange>) {
+        encode_page(page, QueueId(1), 2, messages[0].0, TAG, messages)
+    }
+
     #[test]
     fn a_page_reads_back() {
         let messages = messages();
         let mut page = Vec::new();
-        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages);
+        let (header, _) = encode(&mut page, &messages);
         assert_eq!(PageHeader::decode(&page), Some(header));
         assert_eq!(page.len(), header.page_bytes());
         let payload = &page[PAGE_HEADER_BYTES..];
@@ -366,11 +417,43 @@ mod tests {
         assert_eq!(even.places.map(|places| places[1]), Some(Sequence(102)));
     }
 
+    /// Others may be alive in a page's gaps, so it must not speak for them.
+    #[test]
+    fn a_page_with_gaps_knows_its_places() {
+        let mut messages = messages();
+        messages.retain(|(place, _)| place.0 % 3 != 0);
+        let mut page = Vec::new();
+        let (header, ranges) = encode(&mut page, &messages);
+        assert_eq!(PageHeader::decode(&page), Some(header));
+        assert_eq!((header.count, header.messages, header.tag), (20, 14, TAG));
+        let payload = &page[PAGE_HEADER_BYTES..];
+        let (listed, bytes) = header.ranges(payload).expect("it is whole");
+        assert_eq!(listed, ranges);
+        let places: Vec<Sequence> = messages.iter().map(|(place, _)| *place).collect();
+        let of_ranges = listed.iter().flat_map(|range| range.first.0..range.end.0);
+        assert!(of_ranges.map(Sequence).eq(places.iter().copied()));
+        let content = read_page(&header, payload, |_, _| true);
+        assert_eq!(content.places, Some(places));
+        for at in 0..header.payload_bytes as usize {
+            let mut flipped = payload.to_vec();
+            flipped[at] ^= 0x40;
+            let content = read_page(&header, &flipped, |_, _| true);
+            let (damaged, whole) = (content.damaged, content.messages.len());
+            if at < bytes {
+                assert_eq!((damaged.len(), whole), (0, 14), "octet {at}");
+                assert_eq!(header.ranges(&flipped), None, "octet {at}");
+            } else {
+                assert_eq!((damaged.len(), whole), (1, 13), "octet {at}");
+                assert_ne!(damaged[0].0 % 3, 0, "octet {at}");
+            }
+        }
+    }
+
     #[test]
     fn a_flipped_bit_costs_one_message_at_most() {
         let messages = messages();
         let mut page = Vec::new();
-        let header = encode_page(&mut page, QueueId(1), 2, Sequence(100), &messages);
+        let (header, _) = encode(&mut page, &messages);
         for place in PAGE_HEADER_BYTES..PAGE_HEADER_BYTES + header.payload_bytes as usize {
             let mut flipped = page.clone();
             flipped[place] ^= 0x40;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 
-use crate::model::{Message, Page, QueueId, Sequence, SequenceRange, Ticket};
+use crate::model::{Message, Page, PageTag, QueueId, Sequence, SequenceRange, Ticket};
 use crate::store::files::{self, Files, StoreFile};
 use crate::store::log::{self, SpareFiles};
 use crate::store::shared::Shared;
@@ -33,6 +33,8 @@ pub struct PageOutJob {
     pub durable: bool,
     /// The place of the first.
     pub first: Sequence,
+    /// Kept with the page.
+    pub tag: PageTag,
     /// Themselves.
     pub messages: Box<dyn PageSource>,
     /// Called with the page once it is written, or with nothing if it could not
@@ -68,7 +70,7 @@ pub(in crate::store) enum SegmentEvent {
     Written {
         queue: QueueId,
         file: u64,
-        places: SequenceRange,
+        places: Vec<SequenceRange>,
     },
     Synced {
         queue: QueueId,
@@ -220,11 +222,12 @@ impl Pager {
             queue,
             durable,
             first,
+            tag,
             messages,
             done,
         } = job;
         // The messages are let go of last, here and not where `done` leads.
-        match self.write_page(queue, durable, first, &*messages) {
+        match self.write_page(queue, durable, first, tag, &*messages) {
             Ok(page) => done(Some(page)),
             Err(error) => {
                 self.stalled_until = Some(Instant::now() + IDLE);
@@ -245,6 +248,7 @@ impl Pager {
         queue: QueueId,
         durable: bool,
         first: Sequence,
+        tag: PageTag,
         messages: &dyn PageSource,
     ) -> io::Result<Page> {
         let open = match self.open.remove(&queue) {
@@ -252,7 +256,7 @@ impl Pager {
             _ => self.create(queue, durable)?,
         };
         let mut buffer = std::mem::take(&mut self.buffer);
-        let header = encode_page(&mut buffer, queue, open.file, first, messages);
+        let (_, places) = encode_page(&mut buffer, queue, open.file, first, tag, messages);
         let written = open.handle.write_at(&buffer, open.used_bytes);
         let page = Page {
             file: open.file,
@@ -274,7 +278,7 @@ impl Pager {
         }
         let used_bytes = open.used_bytes + u64::from(page.bytes);
         if durable {
-            self.written(queue, &open, used_bytes, header.places());
+            self.written(queue, &open, used_bytes, places);
         } else {
             *self.scratch_pages.entry(open.file).or_default() += 1;
         }
@@ -287,7 +291,13 @@ impl Pager {
         Ok(page)
     }
 
-    fn written(&mut self, queue: QueueId, open: &Open, used_bytes: u64, places: SequenceRange) {
+    fn written(
+        &mut self,
+        queue: QueueId,
+        open: &Open,
+        used_bytes: u64,
+        places: Vec<SequenceRange>,
+    ) {
         *self.durable_pages.entry(open.file).or_default() += 1;
         self.dirty_since.get_or_insert_with(Instant::now);
         self.dirty_bytes += used_bytes - open.used_bytes;
@@ -298,7 +308,7 @@ impl Pager {
             places: Vec::new(),
         });
         dirty.used_bytes = used_bytes;
-        dirty.places.push(places);
+        dirty.places.extend_from_slice(&places);
         self.shared.segment_event(SegmentEvent::Written {
             queue,
             file: open.file,

@@ -157,8 +157,10 @@ impl Registry {
         // What was not persistent did not survive, like what was settled.
         let is_gone = |place| gone.as_ref().is_some_and(|gone| gone.contains(place));
         let mut content = read_page(&header, payload, |place, _| !is_gone(place));
+        let had_damaged = !content.damaged.is_empty();
         content.damaged.retain(|place| !is_gone(*place));
-        if !content.damaged.is_empty() {
+        // Settled ones alone are no loss.
+        if !content.is_whole && (!had_damaged || !content.damaged.is_empty()) {
             self.keep_aside(page, &octets);
         }
         Ok(content)

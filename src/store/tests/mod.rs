@@ -11,13 +11,14 @@ mod faults;
 mod museum;
 mod property;
 mod stress;
+mod versions;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Message, QueueId, Sequence, SequenceRange, Ticket};
+use crate::model::{Message, PageTag, QueueId, Sequence, SequenceRange, Ticket};
 
 use super::files::simulated::Simulated;
 use super::{Disk, Opened, RecoveredContent, Run, Settled, Store, StoreSettings};
@@ -164,6 +165,7 @@ fn a_page_waits_for_the_log_to_have_its_messages() {
         queue: QUEUE,
         durable: true,
         first: Sequence(1),
+        tag: PageTag::default(),
         messages: Box::new(vec![(Sequence(1), message(1))]),
         done: Box::new(move |page| done.send(page).expect("it is waited for")),
     });

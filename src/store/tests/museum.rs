@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{QueueId, Sequence, SequenceRange, Ticket};
+use crate::model::{PageTag, QueueId, Sequence, SequenceRange, Ticket};
 use crate::store::files::Files;
 use crate::store::files::simulated::Simulated;
 use crate::store::log::{is_spare, log_number};
@@ -150,22 +150,23 @@ fn museum_11_delivery_counts_and_flags_survive() {
         queue: QUEUE,
         place: Sequence(place),
         deliveries,
+        due: u64::from(deliveries) * 1_000,
     };
     opened
         .store
-        .settle(&[], &[returned(1, 1), returned(2, 1), returned(1, 2)]);
+        .settle(&[], &[returned(1, 2), returned(2, 1), returned(1, 1)]);
     settle(&opened.store, QUEUE, 2, 1);
     opened.store.close();
     drop(opened);
     let opened = open(&disk, &[QUEUE]);
     let queue = &opened.queues[0];
     assert_eq!(queue.redelivered_below, Sequence(0), "after a clean stop");
-    assert!(queue.deliveries.iter().eq([(&Sequence(1), &2)]));
+    assert!(queue.deliveries.iter().eq([(&Sequence(1), &(2, 2_000))]));
     let cut = disk.after_power_cut(1);
     let opened = open(&cut, &[QUEUE]);
     let queue = &opened.queues[0];
     assert_eq!(queue.redelivered_below, Sequence(3), "it errs to true");
-    assert!(queue.deliveries.iter().eq([(&Sequence(1), &2)]));
+    assert!(queue.deliveries.iter().eq([(&Sequence(1), &(2, 2_000))]));
     // And stays so: a later clean stop does not know better.
     opened.store.close();
     drop(opened);
@@ -277,20 +278,76 @@ fn museum_06_a_segment_that_lost_a_whole_page_is_told() {
     assert!(told.iter().any(|(name, _)| name == segment), "{told:?}");
 }
 
+/// A queue with several lists: what one page leaves out may be alive in the log
+/// or in another page, and must not go because the page covers its place.
+#[test]
+fn a_page_speaks_for_its_own_places_only() {
+    let disk = Simulated::new(1);
+    let opened = open(&disk, &[QUEUE, OTHER]);
+    let ticket = append(&opened.store, QUEUE, 0, 9);
+    wait(&opened.store, ticket);
+    let class = |class| PageTag {
+        class,
+        due: 1_000 * u64::from(class),
+    };
+    page_out_these(&opened.store, class(1), &[0, 3, 6]);
+    go_round(&opened);
+    drop(opened);
+    let opened = open(&disk, &[QUEUE, OTHER]);
+    let mut found = places(&opened, QUEUE);
+    found.sort_unstable();
+    assert_eq!(found, (0..9).collect::<Vec<u64>>(), "six are in the log");
+    page_out_these(&opened.store, class(2), &[1, 4, 7]);
+    page_out_these(&opened.store, class(3), &[5, 8]);
+    go_round(&opened);
+    let survivor = disk.after_power_cut(1);
+    let opened = open(&survivor, &[QUEUE, OTHER]);
+    assert_eq!(places(&opened, QUEUE), [0, 3, 6, 1, 4, 7, 2, 5, 8]);
+    let tags = |opened: &Opened| -> Vec<PageTag> {
+        let queue = opened.queues.iter().find(|queue| queue.queue == QUEUE);
+        queue
+            .into_iter()
+            .flat_map(|queue| &queue.runs)
+            .map(|run| run.tag)
+            .collect()
+    };
+    assert_eq!(
+        tags(&opened),
+        [class(1), class(2), PageTag::default(), class(3)]
+    );
+    // Files whose lists are done go, whatever lies between their places.
+    settle(&opened.store, QUEUE, 1, 1);
+    settle(&opened.store, QUEUE, 4, 2);
+    settle(&opened.store, QUEUE, 7, 2);
+    go_round(&opened);
+    let names = survivor.names().expect("names");
+    let segments = names.iter().filter(|name| name.ends_with(".seg"));
+    assert_eq!(segments.count(), 1, "{names:?}");
+    assert_eq!(
+        places(&open(&survivor.after_kill(), &[QUEUE]), QUEUE),
+        [0, 3, 6, 2]
+    );
+}
+
 fn page_out(store: &Store, count: u64) {
-    let messages: Vec<_> = (0..count)
+    let places: Vec<u64> = (0..count).collect();
+    page_out_these(store, PageTag::default(), &places);
+}
+
+fn page_out_these(store: &Store, tag: PageTag, places: &[u64]) {
+    let messages: Vec<_> = places
+        .iter()
         .map(|place| {
-            (
-                Sequence(place),
-                message(&format!("{} {place}", QUEUE.0), true),
-            )
+            let body = format!("{} {place}", QUEUE.0);
+            (Sequence(*place), message(&body, true))
         })
         .collect();
     let (done, written) = std::sync::mpsc::channel();
     store.page_out(PageOutJob {
         queue: QUEUE,
         durable: true,
-        first: Sequence(0),
+        first: Sequence(places[0]),
+        tag,
         messages: Box::new(messages),
         done: Box::new(move |page| done.send(page).expect("it is waited for")),
     });

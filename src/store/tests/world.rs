@@ -8,6 +8,10 @@
 //! - what was settled before a later append was reported durable stays away;
 //! - a record counts as a whole or not at all;
 //! - what was found, or missing, after a start stays so.
+//!
+//! Every other queue is one list in the order of arrival. The others keep three,
+//! as a queue with priorities does: their pages have gaps in which live messages
+//! of other lists lie, in the log or in other pages.
 
 mod check;
 
@@ -18,8 +22,8 @@ use std::time::Duration;
 
 use self::check::messages_of;
 use crate::model::{
-    BlockBuilder, Body, Message, Page, Progress, QueueId, Sequence, SequenceRange, Ticket, Traits,
-    Verdict,
+    BlockBuilder, Body, Message, Page, PageTag, Progress, QueueId, Sequence, SequenceRange, Ticket,
+    Traits, Verdict,
 };
 use crate::store::files::Files;
 use crate::store::files::simulated::{Dice, Simulated};
@@ -60,10 +64,12 @@ struct Held {
     body: String,
     came: Came,
     settled: Vec<Settlement>,
-    /// Deliveries that are durable, and each that was told since.
-    deliveries: u32,
-    returned: Vec<(u32, Ticket)>,
+    /// Deliveries and the time that are durable, and each that was told since.
+    came_back: (u32, u64),
+    returned: Vec<((u32, u64), Ticket)>,
     paged: bool,
+    /// Which of its queue's lists it is in.
+    class: u8,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -97,9 +103,42 @@ pub(super) fn settings() -> StoreSettings {
 
 pub(super) fn message(body: &str, persistent: bool) -> Message {
     let mut builder = BlockBuilder::default();
+    builder.arrived(arrival(body));
     let body = Body::Slice(body.as_bytes());
     builder.push(b"\0\x05queue", b"header", body, Traits::new(persistent));
     Message::new(Arc::new(builder.finish()), 0)
+}
+
+/// When a message with that body arrived.
+pub(super) fn arrival(body: &str) -> u64 {
+    1_700_000_000_000 + number(body)
+}
+
+/// The number that bodies begin with.
+fn number(body: &str) -> u64 {
+    let digits = body.split(' ').next().unwrap_or_default();
+    digits.parse().expect("bodies begin with a number")
+}
+
+fn has_lists(queue: QueueId) -> bool {
+    queue.0.is_multiple_of(2)
+}
+
+/// Which list a message is in.
+fn class(queue: QueueId, body: &str) -> u8 {
+    if has_lists(queue) {
+        (number(body) % 3) as u8
+    } else {
+        0
+    }
+}
+
+/// What a page is tagged with.
+fn tag(class: u8, first: u64) -> PageTag {
+    PageTag {
+        class,
+        due: 1_800_000_000_000 + first,
+    }
 }
 
 pub(super) fn body(message: &Message) -> String {
@@ -244,7 +283,7 @@ impl World {
             });
             for (message, body) in messages.iter().zip(&bodies) {
                 places.push((id, queue.next));
-                queue.push(message, body, Came::With(record));
+                queue.push(message, body, Came::With(record), class(id, body));
             }
         }
         let settled: Vec<Settled> = settles
@@ -285,7 +324,8 @@ impl World {
         let id = self.any_queue();
         for body in self.bodies() {
             let queue = self.queues.get_mut(&id).expect("one of ours");
-            queue.push(&message(&body, false), &body, Came::Transient);
+            let class = class(id, &body);
+            queue.push(&message(&body, false), &body, Came::Transient, class);
         }
     }
 
@@ -323,18 +363,19 @@ impl World {
 
     fn give_back(&mut self, store: &Store) {
         let id = self.any_queue();
-        let after = self.last_ticket;
+        let (after, due) = (self.last_ticket, self.dice.roll(3) * 1_000);
         let queue = self.queues.get_mut(&id).expect("one of ours");
         if let Some((place, held)) = queue.live_mut().next()
             && held.came != Came::Transient
         {
-            let told = held.returned.iter().map(|(count, _)| *count).max();
-            let deliveries = told.unwrap_or(held.deliveries) + 1;
-            held.returned.push((deliveries, after));
+            let told = held.returned.iter().map(|(told, _)| *told).max();
+            let deliveries = told.unwrap_or(held.came_back).0 + 1;
+            held.returned.push(((deliveries, due), after));
             let returned = Returned {
                 queue: id,
                 place: Sequence(place),
                 deliveries,
+                due,
             };
             store.settle(&[], &[returned]);
         }
@@ -345,8 +386,12 @@ impl World {
         let most = 1 + self.dice.roll(10) as usize;
         // It may stay in memory, to be written again with others.
         let kept = self.dice.roll(6) == 0;
+        let class = has_lists(id).then(|| self.dice.roll(3) as u8);
         let queue = self.queues.get_mut(&id).expect("one of ours");
-        let places = queue.resident_run(most);
+        let places = match class {
+            Some(class) => queue.resident_of(class, most),
+            None => queue.resident_run(most),
+        };
         let Some(first) = places.first().copied() else {
             return;
         };
@@ -359,6 +404,7 @@ impl World {
             queue: id,
             durable: true,
             first: Sequence(first),
+            tag: tag(class.unwrap_or_default(), first),
             messages: Box::new(messages),
             done: Box::new(move |page| done.send(page).expect("somebody waits")),
         });
@@ -426,15 +472,16 @@ impl World {
 }
 
 impl Queue {
-    fn push(&mut self, message: &Message, body: &str, came: Came) {
+    fn push(&mut self, message: &Message, body: &str, came: Came, class: u8) {
         let held = Held {
             message: message.clone(),
             body: body.to_owned(),
             came,
             settled: Vec::new(),
-            deliveries: 0,
+            came_back: (0, 0),
             returned: Vec::new(),
             paged: false,
+            class,
         };
         self.held.insert(self.next, held);
         self.next += 1;
@@ -444,6 +491,13 @@ impl Queue {
         let live = |(_, held): &(&u64, &mut Held)| held.settled.is_empty();
         let places = self.held.iter_mut().filter(live);
         places.map(|(place, held)| (*place, held))
+    }
+
+    /// The oldest messages of a list that are in memory only.
+    fn resident_of(&self, class: u8, most: usize) -> Vec<u64> {
+        let of_list = |held: &Held| held.class == class && !held.paged && held.settled.is_empty();
+        let places = self.held.iter().filter(|(_, held)| of_list(held));
+        places.map(|(place, _)| *place).take(most).collect()
     }
 
     /// The oldest messages that are in memory only, without gaps but for those

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::{Message, Page, QueueId, Sequence, Ticket, Verdict};
 use crate::store::{Opened, PageContent, RecoveredContent, RecoveredQueue, Store};
 
-use super::{Came, End, Held, Queue, Record, Settlement, World, body};
+use super::{
+    Came, End, Held, Queue, Record, Settlement, World, arrival, body, class, has_lists, tag,
+};
 
 /// What a reopened store has of a queue.
 struct Found {
@@ -77,13 +79,16 @@ impl World {
                 least_next = least_next.max(place + 1);
             }
             if found.messages.contains_key(place) {
-                let counted = recovered.deliveries.get(&Sequence(*place)).copied();
-                let sure = |(_, after): &&(u32, Ticket)| self.is_written_after(*after);
+                let known = recovered.deliveries.get(&Sequence(*place)).copied();
+                let known = known.unwrap_or_default();
+                let sure = |(_, after): &&((u32, u64), Ticket)| self.is_written_after(*after);
                 let least = held.returned.iter().filter(sure).map(|one| one.0).max();
-                let most = held.returned.iter().map(|one| one.0).max();
-                let counted = counted.unwrap_or(0);
-                assert!(counted >= least.unwrap_or(held.deliveries), "{place}");
-                assert!(counted <= most.unwrap_or(held.deliveries), "{place}");
+                let mut told = held.returned.iter().map(|one| one.0);
+                assert!(known >= least.unwrap_or(held.came_back), "{place}");
+                assert!(
+                    known == held.came_back || told.any(|told| told == known),
+                    "{place}"
+                );
             }
         }
         let next = recovered.next.0;
@@ -183,13 +188,14 @@ impl Queue {
         self.next = recovered.next.0;
         self.opened_next = self.next;
         for (place, (body, message)) in found.messages {
-            let deliveries = recovered.deliveries.get(&Sequence(place)).copied();
+            let came_back = recovered.deliveries.get(&Sequence(place)).copied();
             let held = Held {
                 message,
+                class: class(recovered.queue, &body),
                 body,
                 came: Came::Before,
                 settled: Vec::new(),
-                deliveries: deliveries.unwrap_or(0),
+                came_back: came_back.unwrap_or_default(),
                 returned: Vec::new(),
                 paged: found
                     .pages
@@ -202,7 +208,7 @@ impl Queue {
     }
 }
 
-/// All of a queue, each place once and in order.
+/// All of a queue, each place once and each list in order.
 fn found(store: &Store, queue: &RecoveredQueue) -> Found {
     let mut found = Found {
         messages: BTreeMap::new(),
@@ -210,8 +216,10 @@ fn found(store: &Store, queue: &RecoveredQueue) -> Found {
         damaged: Vec::new(),
     };
     let id = queue.queue;
-    let mut behind = 0;
+    let (mut behind, mut run_first) = (0, 0);
     for run in &queue.runs {
+        assert!(run.first.0 >= run_first, "{id:?} {:?}", run.first);
+        run_first = run.first.0;
         let messages: BTreeMap<u64, (String, Message)> = match &run.content {
             RecoveredContent::Resident(messages) => messages
                 .iter()
@@ -221,6 +229,9 @@ fn found(store: &Store, queue: &RecoveredQueue) -> Found {
                 let content = store.read_page(*page);
                 found.damaged.extend_from_slice(&content.damaged);
                 let messages = messages_of(run.first.0, &content);
+                if let Some((body, _)) = messages.values().next() {
+                    assert_eq!(run.tag, tag(class(id, body), run.first.0), "{id:?}");
+                }
                 found
                     .pages
                     .push((*page, messages.keys().copied().collect()));
@@ -231,9 +242,12 @@ fn found(store: &Store, queue: &RecoveredQueue) -> Found {
             assert_eq!(messages.len() as u64, run.count, "{id:?} {:?}", run.first);
         }
         for (place, message) in messages {
-            assert!(place >= behind && place >= run.first.0, "{id:?} {place}");
+            assert!(place >= run.first.0, "{id:?} {place}");
+            assert!(place >= behind || has_lists(id), "{id:?} {place}");
             behind = place + 1;
-            found.messages.insert(place, message);
+            assert_eq!(message.1.arrived(), arrival(&message.0), "{id:?} {place}");
+            let before = found.messages.insert(place, message);
+            assert!(before.is_none(), "{id:?} has place {place} twice");
         }
     }
     found
