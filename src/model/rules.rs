@@ -69,7 +69,7 @@ pub struct Retry {
     pub max_delay: u64,
     /// Up to which part of the delay is added or taken away, 0 to 1, so that
     /// what failed together does not come back together.
-    pub jitter: f64,
+    pub jitter: f32,
     /// Which messages wait.
     pub of: RetryOf,
 }
@@ -78,7 +78,7 @@ pub struct Retry {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Growth {
     /// That many times as long as the last time, 1 or more.
-    Factor(f64),
+    Factor(f32),
     /// The first delay longer than the last time: once, twice, three times, as
     /// RabbitMQ has it.
     Linear,

@@ -414,7 +414,7 @@ fn header_name(value: &FieldValue) -> Result<Arc<str>, Invalid> {
 }
 
 /// Each delay twice the last.
-const RETRY_FACTOR: f64 = 2.0;
+const RETRY_FACTOR: f32 = 2.0;
 
 /// The header of RabbitMQ's plugin for deduplication.
 const DEDUPLICATION_HEADER: &str = "x-deduplication-header";

@@ -90,28 +90,26 @@ pub(super) fn time(value: &FieldValue) -> Result<u64, Invalid> {
 }
 
 /// A number of any kind.
-pub(super) fn number(value: &FieldValue) -> Result<f64, Invalid> {
+pub(super) fn number(value: &FieldValue) -> Result<f32, Invalid> {
     match *value {
-        FieldValue::F32(number) => Ok(number.into()),
-        FieldValue::F64(number) => Ok(number),
-        FieldValue::Decimal { scale, value } => {
-            Ok(f64::from(value) / 10_f64.powi(i32::from(scale)))
-        }
+        FieldValue::F32(number) => Ok(number),
+        FieldValue::F64(number) => Ok(number as f32),
+        FieldValue::Decimal { scale, value } => Ok(value as f32 / 10_f32.powi(i32::from(scale))),
         ref other => match other.as_integer() {
-            Some(number) => Ok(number as f64),
+            Some(number) => Ok(number as f32),
             None => Err(expected("number", other.type_name())),
         },
     }
 }
 
 /// A part of a whole: a number from 0 to 1, or per cent as in `"20%"`.
-pub(super) fn part(value: &FieldValue) -> Result<f64, Invalid> {
+pub(super) fn part(value: &FieldValue) -> Result<f32, Invalid> {
     let part = match value.as_str().map(|text| (text, text.strip_suffix('%'))) {
         Some((text, None)) => return Err(expected("per cent such as 20%", &format!("'{text}'"))),
         Some((text, Some(digits))) => {
-            let percent: Option<u32> = digits.parse().ok();
+            let percent: Option<u8> = digits.parse().ok();
             let wrong = || expected("per cent such as 20%", &format!("'{text}'"));
-            f64::from(percent.ok_or_else(wrong)?) / 100.0
+            f32::from(percent.ok_or_else(wrong)?) / 100.0
         }
         None => number(value)?,
     };

@@ -70,7 +70,7 @@ fn retries_grow_by_a_factor_or_as_rabbitmqs_do() {
     };
     let retry = |arguments: &[(&'static str, FieldValue)]| rules(arguments.to_vec()).retry;
     let delay = ("x-retry-delay", FieldValue::from("1s"));
-    assert_eq!(retry(&[delay.clone()]), Some(growing));
+    assert_eq!(retry(std::slice::from_ref(&delay)), Some(growing));
     for (jitter, part) in [
         (FieldValue::from("20%"), 0.2),
         (FieldValue::F64(0.2), 0.2),
@@ -100,7 +100,7 @@ fn retries_grow_by_a_factor_or_as_rabbitmqs_do() {
     let failed = ("x-delayed-retry-type", FieldValue::from("failed"));
     assert_eq!(retry(&[min.clone(), failed.clone()]), Some(linear));
     assert_eq!(
-        retry(&[failed.clone()]),
+        retry(std::slice::from_ref(&failed)),
         None,
         "there is nothing to wait for"
     );
