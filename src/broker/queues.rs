@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::model::{BrokerError, ConnectionId, FieldTable, Now, QueueId, QueueName, QueueSettings};
+use crate::model::{
+    BrokerError, ConnectionId, FieldTable, Now, QueueId, QueueName, QueueRules, QueueSettings,
+};
 use crate::policy;
 use crate::queue::Restored;
 
@@ -57,21 +59,21 @@ impl Vhost {
             name => QueueName::from(&*name),
         };
         let mut catalog = self.catalog.lock();
-        let settings = policy::queue_settings(
-            &name,
-            &self.name,
+        let mut settings = QueueSettings {
             // It goes with its connection, whatever it was declared as.
-            request.durable && !request.exclusive,
-            request.auto_delete,
-            request.exclusive.then_some(requester.connection),
-            request.arguments,
-        )?;
+            durable: request.durable && !request.exclusive,
+            auto_delete: request.auto_delete,
+            exclusive: request.exclusive.then_some(requester.connection),
+            rules: QueueRules::default(),
+            arguments: Arc::new(request.arguments),
+        };
         if let Some(host) = self.find_queue(name.as_str()) {
             host.check_owner(requester.connection)?;
             policy::queue_equivalent(&name, &self.name, host.settings(), &settings)?;
             host.touch(self.ledger.clock().now());
             return Ok(status(&host));
         }
+        settings.rules = policy::queue_rules(&name, &self.name, &settings)?;
         let id = self.ledger.queue_id();
         let host = self.add_queue(&mut catalog, id, name, settings, None);
         let put = queue_declared(self, &host);

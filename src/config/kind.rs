@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::de::{DeInteger, DeValue};
 
 use super::secret::Secret;
-use super::units::{format_duration, format_size, parse_duration, parse_size};
+use crate::model::{format_duration, format_size, parse_duration, parse_size};
 
 /// A kind of value.
 pub trait Kind {

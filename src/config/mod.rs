@@ -15,7 +15,6 @@ mod kind;
 mod password;
 mod secret;
 mod store;
-mod units;
 mod users;
 
 #[cfg(test)]
@@ -36,8 +35,7 @@ pub use password::{HashFailed, NotAHash, Password, PasswordHash, hash_password};
 pub use secret::Secret;
 pub use store::{MemoryMax, StoreConfig};
 
-pub use crate::model::Fsync;
-pub use units::{format_duration, format_size, parse_duration, parse_size};
+pub use crate::model::{Fsync, format_duration, format_size, parse_duration, parse_size};
 pub use users::{User, Users};
 
 pub(crate) use kind::{alternatives, integer};

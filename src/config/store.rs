@@ -8,7 +8,7 @@ use crate::model::Fsync;
 
 use super::document::TableReader;
 use super::kind::{Kind, Size};
-use super::units::{format_duration, format_size, parse_duration, parse_size};
+use crate::model::{format_duration, format_size, parse_duration, parse_size};
 
 /// How messages and definitions are kept.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,6 +11,7 @@ mod properties;
 mod rules;
 mod settings;
 mod traits;
+mod units;
 
 pub use error::{BrokerError, Entity, ReplyText};
 pub use ids::{
@@ -25,6 +26,7 @@ pub use message::{
 pub use names::{ConsumerTag, ExchangeName, QueueName, UserName, VhostName};
 pub use progress::{Progress, TicketRange, Verdict};
 pub use properties::{DELAY_HEADER, DELIVER_AT_HEADER, TIMER_MAX, deliver_at};
-pub use rules::{DeathReason, Deduplication, Overflow, QueueRules, Retry, RetryOf};
+pub use rules::{DeathReason, Deduplication, Growth, Overflow, QueueRules, Retry, RetryOf};
 pub use settings::{Destination, ExchangeKind, ExchangeSettings, Fsync, QueueSettings};
 pub use traits::Traits;
+pub use units::{format_duration, format_size, parse_duration, parse_size};

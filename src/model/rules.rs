@@ -63,15 +63,25 @@ pub enum Overflow {
 pub struct Retry {
     /// The first time.
     pub delay: u64,
-    /// How many times as long each further time.
-    pub factor: f64,
+    /// How much longer each further time.
+    pub growth: Growth,
     /// No longer than this.
     pub max_delay: u64,
     /// Up to which part of the delay is added or taken away, 0 to 1, so that
     /// what failed together does not come back together.
-    pub jitter: f64,
+    pub jitter: f32,
     /// Which messages wait.
     pub of: RetryOf,
+}
+
+/// How a delay grows from one time to the next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Growth {
+    /// That many times as long as the last time, 1 or more.
+    Factor(f32),
+    /// The first delay longer than the last time: once, twice, three times, as
+    /// RabbitMQ has it.
+    Linear,
 }
 
 /// Which messages wait before they are delivered again.

@@ -3,7 +3,8 @@
 //! The first difference is reported, in RabbitMQ's order and words, because
 //! clients parse them.
 
-use super::arguments::{ArgumentSpec, EXCHANGE_ARGUMENTS, QUEUE_ARGUMENTS};
+use super::arguments::{ArgumentSpec, EXCHANGE_ARGUMENTS};
+use super::queue_arguments::QUEUE_ARGUMENTS;
 use crate::model::{
     BrokerError, Entity, ExchangeName, ExchangeSettings, FieldTable, FieldValue, QueueName,
     QueueSettings, VhostName,
@@ -90,6 +91,7 @@ fn compare_arguments<T>(
         let (received, current) = match (wanted.get(row.name), current.get(row.name)) {
             (None, None) => continue,
             (Some(wanted), Some(current)) if same(wanted, current) => continue,
+            (Some(one), None) | (None, Some(one)) if is_default(row.name, one) => continue,
             (Some(wanted), Some(current)) => (
                 format!("'{}'", shown(wanted)),
                 format!("'{}'", shown(current)),
@@ -104,6 +106,12 @@ fn compare_arguments<T>(
         });
     }
     Ok(())
+}
+
+/// A queue without a type is classic; no other argument has a default that is
+/// the same as its absence.
+fn is_default(name: &str, value: &FieldValue) -> bool {
+    name == "x-queue-type" && value.as_str() == Some("classic")
 }
 
 /// All integer types are one class, so that 10 equals 10 whatever its width.
@@ -272,6 +280,53 @@ mod tests {
         ] {
             assert_eq!(answer(&plain, &with(name, value)), Ok(()), "{name} added");
             assert_eq!(answer(&with(name, value), &plain), Ok(()), "{name} gone");
+        }
+    }
+
+    /// The texts are RabbitMQ 3.10's, read off the wire.
+    #[test]
+    fn a_queue_does_not_change_its_type() {
+        let plain = QueueSettings::default();
+        let quorum = with("x-queue-type", "quorum");
+        let classic = with("x-queue-type", "classic");
+        let added = "received the value 'quorum' of type 'longstr' but current is none";
+        differs("x-queue-type", &plain, &quorum, added);
+        let other = "received 'quorum' but current is 'classic'";
+        differs("x-queue-type", &classic, &quorum, other);
+        let gone = "received none but current is the value 'quorum' of type 'longstr'";
+        differs("x-queue-type", &quorum, &plain, gone);
+    }
+
+    #[test]
+    fn arguments_that_a_queue_acts_by_are_compared() {
+        let plain = QueueSettings::default();
+        for name in [
+            "x-expires",
+            "x-message-ttl",
+            "x-dead-letter-exchange",
+            "x-dead-letter-routing-key",
+            "x-max-length",
+            "x-max-length-bytes",
+            "x-max-priority",
+            "x-overflow",
+            "x-single-active-consumer",
+            "x-delivery-limit",
+            "x-dead-letter-strategy",
+            "x-retry-delay",
+            "x-retry-max-delay",
+            "x-retry-factor",
+            "x-retry-jitter",
+            "x-delayed-retry-type",
+            "x-delayed-retry-min",
+            "x-delayed-retry-max",
+            "x-group-header",
+            "x-message-deduplication",
+            "x-deduplication-header",
+            "x-cache-size",
+            "x-cache-ttl",
+        ] {
+            let text = "received the value '1' of type 'long' but current is none";
+            differs(name, &plain, &with(name, 1), text);
         }
     }
 

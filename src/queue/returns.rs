@@ -2,7 +2,7 @@
 
 use super::classic::Queue;
 use super::ready::Queued;
-use crate::model::{DeathReason, Message, Retry, RetryOf, Sequence};
+use crate::model::{DeathReason, Growth, Message, Retry, RetryOf, Sequence};
 
 impl Queue {
     /// Puts a message back that was handed out. `redelivered`: a client may have
@@ -181,10 +181,14 @@ fn applies(of: RetryOf, refused: bool) -> bool {
 /// same way.
 fn delay(retry: &Retry, place: Sequence, deliveries: u32) -> u64 {
     let tries = deliveries.saturating_sub(1).min(1_000);
-    let grown = retry.delay as f64 * retry.factor.powi(tries as i32);
+    let grown = retry.delay as f64
+        * match retry.growth {
+            Growth::Factor(factor) => f64::from(factor).powi(tries as i32),
+            Growth::Linear => f64::from(tries) + 1.0,
+        };
     let capped = grown.min(retry.max_delay as f64);
     let spread = scatter(place.0 ^ (u64::from(deliveries) << 48));
-    let jittered = capped * (1.0 + retry.jitter * (2.0 * spread - 1.0));
+    let jittered = capped * (1.0 + f64::from(retry.jitter) * (2.0 * spread - 1.0));
     // Negative and infinite numbers saturate.
     (jittered as u64).min(retry.max_delay)
 }
@@ -202,10 +206,10 @@ fn scatter(seed: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn retry(jitter: f64) -> Retry {
+    fn retry(jitter: f32) -> Retry {
         Retry {
             delay: 1_000,
-            factor: 2.0,
+            growth: Growth::Factor(2.0),
             max_delay: 10_000,
             jitter,
             of: RetryOf::All,

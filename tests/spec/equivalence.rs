@@ -256,37 +256,193 @@ fn arguments_of_the_applications_own_are_kept_and_not_compared() {
     );
 }
 
+/// What RabbitMQ's queues act by: a value, and another.
+fn acted_by() -> Vec<(&'static str, FieldValue, FieldValue)> {
+    let int = FieldValue::I32;
+    vec![
+        ("x-message-ttl", int(60_000), int(1)),
+        ("x-expires", int(60_000), int(90_000)),
+        ("x-max-length", int(10), int(0)),
+        ("x-max-length-bytes", int(1_000), int(2_000)),
+        ("x-overflow", "drop-head".into(), "reject-publish".into()),
+        ("x-dead-letter-exchange", "amq.fanout".into(), "".into()),
+        ("x-max-priority", int(10), int(5)),
+        ("x-single-active-consumer", false.into(), true.into()),
+    ]
+}
+
 #[test]
-fn known_arguments_that_are_not_built_yet_are_refused_and_never_ignored() {
-    leveret_only!("RabbitMQ has these features");
+fn arguments_that_a_queue_acts_by_are_taken_and_compared() {
     let mut client = Client::with_channel();
-    for (name, value) in [
-        ("x-message-ttl", FieldValue::I32(1_000)),
-        ("x-expires", FieldValue::I32(60_000)),
-        ("x-max-length", FieldValue::I32(10)),
-        ("x-max-length-bytes", FieldValue::I32(1_000)),
-        ("x-overflow", "reject-publish".into()),
-        ("x-dead-letter-exchange", "amq.fanout".into()),
-        ("x-dead-letter-routing-key", "dead".into()),
-        ("x-max-priority", FieldValue::I32(10)),
-        ("x-single-active-consumer", true.into()),
-        ("x-queue-type", "quorum".into()),
-        ("x-queue-type", "stream".into()),
+    for (name, value, other) in acted_by() {
+        let queue = unique("rules");
+        let with = |value| QueueDeclare {
+            arguments: arguments(name, value),
+            ..declare(queue)
+        };
+        client.declare(1, &with(value.clone()));
+        client.declare(1, &with(value));
+        let none = declare(queue);
+        let text = |rest: &str| {
+            leak(format!(
+                "PRECONDITION_FAILED - inequivalent arg '{name}' for queue '{queue}' in vhost '/': \
+                 received {rest}*"
+            ))
+        };
+        client.refused(1, &none, 406, text("none but current is the value '"));
+        client.refused(1, &with(other), 406, text("'"));
+        // What is there is only compared with: a value that would be refused
+        // is a different one.
+        client.refused(1, &with(FieldValue::Timestamp(1)), 406, text("'1'"));
+        client.delete_queue(1, queue);
+    }
+}
+
+#[test]
+fn a_dead_letter_key_needs_a_dead_letter_exchange() {
+    let mut client = Client::with_channel();
+    let (exchange, key) = ("x-dead-letter-exchange", "x-dead-letter-routing-key");
+    let queue = unique("key");
+    let alone = QueueDeclare {
+        arguments: arguments(key, "dead"),
+        ..declare(queue)
+    };
+    let text = format!(
+        "PRECONDITION_FAILED - invalid arg '{key}' for queue '{queue}' in vhost '/': \
+         routing_key_but_no_dlx_defined"
+    );
+    client.refused(1, &alone, 406, leak(text));
+    let both = QueueDeclare {
+        arguments: [(key, "dead"), (exchange, "amq.fanout")]
+            .into_iter()
+            .collect(),
+        ..declare(queue)
+    };
+    client.declare(1, &both);
+    client.declare(1, &both);
+}
+
+#[test]
+fn bad_values_of_what_a_queue_acts_by_are_406() {
+    let mut client = Client::with_channel();
+    for (name, value, text) in [
+        ("x-message-ttl", FieldValue::I32(-1), "{value_negative,-1}"),
+        (
+            "x-message-ttl",
+            FieldValue::I64(315_360_000_001),
+            "{value_too_large,315360000001}",
+        ),
+        (
+            "x-message-ttl",
+            "60000".into(),
+            "\"expected integer, got longstr\"",
+        ),
+        ("x-expires", FieldValue::I32(0), "{value_zero,0}"),
+        (
+            "x-max-length",
+            FieldValue::F64(1.0),
+            "\"expected integer, got double\"",
+        ),
+        (
+            "x-max-priority",
+            FieldValue::I32(256),
+            "{max_value_exceeded,256}",
+        ),
+        ("x-overflow", "drop".into(), "invalid_overflow"),
+        (
+            "x-single-active-consumer",
+            "true".into(),
+            "{unacceptable_type,longstr}",
+        ),
     ] {
-        let queue = unique("later");
-        client.send(
-            1,
-            &QueueDeclare {
-                durable: true,
-                arguments: arguments(name, value),
-                queue,
-                ..QueueDeclare::default()
-            },
+        let queue = unique("bad");
+        let bad = QueueDeclare {
+            arguments: arguments(name, value),
+            ..declare(queue)
+        };
+        let text = format!(
+            "PRECONDITION_FAILED - invalid arg '{name}' for queue '{queue}' in vhost '/': {text}"
         );
-        let text =
-            format!("PRECONDITION_FAILED - invalid arg '{name}' for queue '{queue}' in vhost '/'*");
-        client.expect_channel_close(1, 406, &text);
-        client.open_channel(1);
+        client.refused(1, &bad, 406, leak(text));
         assert_eq!(client.look_up(queue), None);
     }
+}
+
+#[test]
+fn a_quorum_queue_is_durable_and_shared_and_stays_what_it_is() {
+    let mut client = Client::with_channel();
+    let queue = unique("quorum");
+    let quorum = QueueDeclare {
+        queue,
+        durable: true,
+        arguments: arguments("x-queue-type", "quorum"),
+        ..QueueDeclare::default()
+    };
+    for (property, refused) in [
+        (
+            "non-durable",
+            QueueDeclare {
+                durable: false,
+                ..quorum.clone()
+            },
+        ),
+        (
+            "exclusive-owner",
+            QueueDeclare {
+                exclusive: true,
+                ..quorum.clone()
+            },
+        ),
+        (
+            "auto-delete",
+            QueueDeclare {
+                auto_delete: true,
+                exclusive: true,
+                ..quorum.clone()
+            },
+        ),
+    ] {
+        let text = format!(
+            "PRECONDITION_FAILED - invalid property '{property}' for queue '{queue}' in vhost '/'"
+        );
+        client.refused(1, &refused, 406, leak(text));
+    }
+    client.declare(1, &quorum);
+    client.declare(1, &quorum);
+    client.fill(queue, &["kept"]);
+    assert_eq!(client.drain(1, queue), ["kept"]);
+    client.delete_queue(1, queue);
+
+    let classic = QueueDeclare {
+        arguments: FieldTable::new(),
+        ..quorum.clone()
+    };
+    client.declare(1, &classic);
+    let text = differs(
+        queue,
+        "x-queue-type",
+        "the value 'quorum' of type 'longstr'",
+        "none",
+    );
+    client.refused(1, &quorum, 406, text);
+    client.delete_queue(1, queue);
+}
+
+#[test]
+fn a_stream_is_refused_and_not_made_a_queue() {
+    leveret_only!("RabbitMQ has streams");
+    let mut client = Client::with_channel();
+    let queue = unique("stream");
+    let stream = QueueDeclare {
+        queue,
+        durable: true,
+        arguments: arguments("x-queue-type", "stream"),
+        ..QueueDeclare::default()
+    };
+    let text = format!(
+        "PRECONDITION_FAILED - invalid arg 'x-queue-type' for queue '{queue}' in vhost '/': \
+         \"unsupported queue type 'stream'\""
+    );
+    client.refused(1, &stream, 406, leak(text));
+    assert_eq!(client.look_up(queue), None);
 }

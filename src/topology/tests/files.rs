@@ -342,9 +342,9 @@ const FINDINGS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "[[queue]]\nname = \"q\"\narguments = { x-message-ttl = 1000 }\n",
+        "[[queue]]\nname = \"q\"\narguments = { x-message-ttl = \"1s\" }\n",
         &[
-            "leveret.toml:1:1: error: invalid arg 'x-message-ttl' for queue 'q' in vhost '/': not supported yet",
+            "leveret.toml:1:1: error: invalid arg 'x-message-ttl' for queue 'q' in vhost '/': \"expected integer, got longstr\"",
         ],
     ),
     (
