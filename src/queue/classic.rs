@@ -648,6 +648,13 @@ impl Queue {
                     }
                     if run.tag.class == SCHEDULED_CLASS {
                         let places = run.places();
+                        for place in &places {
+                            let due = self.backlog.due_before_restart(*place);
+                            let deliveries = self.backlog.recall(*place);
+                            if deliveries > 0 {
+                                self.schedule.remember(*place, deliveries, due);
+                            }
+                        }
                         self.schedule
                             .restore_paged(run.first, places, page, run.tag);
                     } else if !self.backlog.restore_paged(

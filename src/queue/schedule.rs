@@ -206,6 +206,12 @@ impl Schedule {
         Some(true)
     }
 
+    /// What is known of a message in a batch beyond what its headers say: how
+    /// often it was delivered, and when it is due if that is not 0.
+    pub(super) fn remember(&mut self, place: Sequence, deliveries: u32, due: u64) {
+        self.tries.insert(place, (deliveries, due));
+    }
+
     /// A batch that a store kept.
     pub(super) fn restore_paged(
         &mut self,
