@@ -157,10 +157,46 @@ impl QueueHost {
             messages.clear();
             return None;
         }
-        let published = state.queue.publish(messages, now);
-        self.hand_out(&mut state, now, wakes);
+        let published = if state.queue.rules().may_refuse() {
+            self.publish_each(&mut state, messages, now, wakes)
+        } else {
+            let published = state.queue.publish(messages, now);
+            self.hand_out(&mut state, now, wakes);
+            published
+        };
         self.settle_with_store(&mut state);
         Some(published)
+    }
+
+    /// Publishes one message after the other, and lets consumers take what they
+    /// can in between: what they take does not fill the queue.
+    fn publish_each(
+        self: &Arc<Self>,
+        state: &mut State,
+        messages: &mut Vec<Message>,
+        now: Now,
+        wakes: &mut Wakes,
+    ) -> Published {
+        let mut all: Option<Published> = None;
+        let mut one = Vec::with_capacity(1);
+        for (position, message) in messages.drain(..).enumerate() {
+            one.push(message);
+            let published = state.queue.publish(&mut one, now);
+            self.hand_out(state, now, wakes);
+            let all = all.get_or_insert_with(|| Published {
+                first: published.first,
+                unplaced: Vec::new(),
+            });
+            debug_assert_eq!(
+                published.first.0,
+                all.first.0 + position as u64,
+                "places follow each other while the queue is locked"
+            );
+            let unplaced = published.unplaced.into_iter();
+            all.unplaced
+                .extend(unplaced.map(|(_, why)| (position as u32, why)));
+        }
+        all.unwrap_or_default()
     }
 
     /// Whether persistent messages that it takes are to be written down.
