@@ -13,7 +13,7 @@ use super::{
     Cancelled, ConsumeRefused, ConsumerSlot, ConsumerSpec, Counts, DeadLetter, Delivery, Get, Got,
     Journal, Loaded, Outcome, PageIn, PageOut, Published, Restored, UnsettledSlot,
 };
-use crate::model::{Message, Now, Page, QueueRules, QueueSettings, Sequence};
+use crate::model::{DeathReason, Message, Now, Page, QueueRules, QueueSettings, Sequence};
 
 /// A classic queue.
 #[derive(Debug)]
@@ -157,6 +157,18 @@ impl Queue {
                 continue;
             };
             match outcome {
+                Outcome::Discard if self.rules.dead_letter_exchange.is_some() => {
+                    let message = Message::clone(&queued.message);
+                    let held = Held {
+                        queued,
+                        consumer: None,
+                    };
+                    self.letters.push(DeadLetter {
+                        slot: self.unsettled.insert(held),
+                        message,
+                        reason: DeathReason::Rejected,
+                    });
+                }
                 Outcome::Ack | Outcome::Discard => {
                     self.settled += 1;
                     self.journal.settle(queued.sequence);
