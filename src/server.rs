@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::broker::{
     Access, Alarm, ConnectionLimits, InMemory, MonitorSettings, Node, Storage, StorageError,
-    monitor, relieve,
+    forward_dead_letters, monitor, relieve,
 };
 use crate::config::Config;
 use crate::gateway::amqp::{AmqpSettings, Listener};
@@ -157,6 +157,7 @@ impl Broker {
         let watchers = vec![
             tokio::spawn(monitor(Arc::clone(&node), monitor_settings(config))),
             tokio::spawn(relieve(Arc::clone(&node))),
+            tokio::spawn(forward_dead_letters(Arc::clone(&node))),
         ];
         Ok(Self {
             node,

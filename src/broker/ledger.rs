@@ -1,4 +1,5 @@
-//! What is written down of the catalogs' changes, and the queues' numbers.
+//! What the virtual hosts of a node share: what is written down of the catalogs'
+//! changes, the queues' numbers, dead letters on their way.
 //!
 //! A change of a catalog is submitted while its lock is held, so that the
 //! order on disk is the order of the changes; nobody waits for the disk there.
@@ -18,7 +19,7 @@ use crate::routing::{Binding, RoutingTable};
 use crate::store::metadata::{Change, Definitions};
 
 use super::vhost::Catalog;
-use super::{QueueHost, Storage, Vhost};
+use super::{DeadLetters, QueueHost, Storage, Vhost};
 
 /// Shared by all virtual hosts of a node.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(super) struct Ledger {
     /// `None` if everything lives in memory only.
     storage: Option<Arc<Storage>>,
     next_queue_id: AtomicU64,
+    dead_letters: Arc<DeadLetters>,
 }
 
 /// Says which changes of one virtual host go to disk, from how it was before.
@@ -41,6 +43,7 @@ impl Ledger {
         Arc::new(Self {
             storage,
             next_queue_id: AtomicU64::new(next_queue_id.0),
+            dead_letters: Arc::default(),
         })
     }
 
@@ -52,6 +55,11 @@ impl Ledger {
     /// Where it is written.
     pub fn storage(&self) -> Option<&Arc<Storage>> {
         self.storage.as_ref()
+    }
+
+    /// The dead letters that are on their way.
+    pub fn dead_letters(&self) -> &Arc<DeadLetters> {
+        &self.dead_letters
     }
 
     /// The number of a new queue. A durable one's goes to disk with it; the

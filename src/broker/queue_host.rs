@@ -6,7 +6,8 @@
 //! way; whoever is to be woken is woken after.
 //!
 //! What the queue notes for its store is passed on under the same lock, in
-//! `settle_with_store`, so that the store hears of everything in order.
+//! `settle_with_store`, so that the store hears of everything in order; messages
+//! that died go to [`DeadLetters`] there.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::queue::{
 };
 use crate::store::Settled;
 
-use super::{Outbox, Outgoing, Storage, Wakes};
+use super::{DeadLetters, Outbox, Outgoing, Storage, Wakes};
 
 mod paging;
 
@@ -34,6 +35,7 @@ pub struct QueueHost {
     settings: QueueSettings,
     /// `None` if everything lives in memory only.
     storage: Option<Arc<Storage>>,
+    dead_letters: Arc<DeadLetters>,
     state: Mutex<State>,
 }
 
@@ -74,6 +76,7 @@ impl QueueHost {
         settings: QueueSettings,
         restored: Option<Restored>,
         storage: Option<Arc<Storage>>,
+        dead_letters: Arc<DeadLetters>,
     ) -> Arc<Self> {
         let queue = match restored {
             Some(restored) => Queue::restore(settings.clone(), restored),
@@ -93,6 +96,7 @@ impl QueueHost {
             }),
             settings,
             storage,
+            dead_letters,
         });
         if let Some(storage) = &host.storage
             && host.settings.durable

@@ -164,6 +164,7 @@ impl Vhost {
             settings,
             restored,
             storage,
+            Arc::clone(self.ledger.dead_letters()),
         );
         self.queues.write().insert(name, Arc::clone(&host));
         self.changed();

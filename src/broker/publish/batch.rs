@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::model::{Block, BlockBuilder, Body, LARGE_BODY_BYTES, Message, Now, QueueId, Traits};
+use crate::model::{Block, BlockBuilder, Body, LARGE_BODY_BYTES, Message, Now, Traits};
 use crate::queue::Unplaced;
 
 use super::super::{QueueHost, Wakes};
