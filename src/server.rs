@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::broker::{
     Access, Alarm, ConnectionLimits, InMemory, MonitorSettings, Node, Storage, StorageError,
-    keep_time, monitor, relieve,
+    forward_dead_letters, keep_time, monitor, relieve,
 };
 use crate::config::Config;
 use crate::gateway::amqp::{AmqpSettings, Listener};
@@ -158,6 +158,7 @@ impl Broker {
             tokio::spawn(monitor(Arc::clone(&node), monitor_settings(config))),
             tokio::spawn(relieve(Arc::clone(&node))),
             tokio::spawn(keep_time(Arc::clone(&node))),
+            tokio::spawn(forward_dead_letters(Arc::clone(&node))),
         ];
         Ok(Self {
             node,

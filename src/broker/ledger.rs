@@ -1,4 +1,5 @@
-//! What is written down of the catalogs' changes, and the queues' numbers.
+//! What the virtual hosts of a node share: what is written down of the catalogs'
+//! changes, the queues' numbers, dead letters on their way.
 //!
 //! A change of a catalog is submitted while its lock is held, so that the
 //! order on disk is the order of the changes; nobody waits for the disk there.
@@ -19,7 +20,7 @@ use crate::store::metadata::{Change, Definitions};
 
 use super::timers::Timers;
 use super::vhost::Catalog;
-use super::{Clock, QueueHost, Storage, Vhost};
+use super::{Clock, DeadLetters, QueueHost, Storage, Vhost};
 
 /// Shared by all virtual hosts of a node.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(super) struct Ledger {
     clock: Clock,
     timers: Arc<Timers>,
     next_queue_id: AtomicU64,
+    dead_letters: Arc<DeadLetters>,
 }
 
 /// Says which changes of one virtual host go to disk, from how it was before.
@@ -48,6 +50,7 @@ impl Ledger {
             timers: Arc::default(),
             storage,
             next_queue_id: AtomicU64::new(next_queue_id.0),
+            dead_letters: Arc::default(),
         })
     }
 
@@ -69,6 +72,11 @@ impl Ledger {
     /// Who wakes queues.
     pub fn timers(&self) -> &Arc<Timers> {
         &self.timers
+    }
+
+    /// The dead letters that are on their way.
+    pub fn dead_letters(&self) -> &Arc<DeadLetters> {
+        &self.dead_letters
     }
 
     /// The number of a new queue. A durable one's goes to disk with it; the

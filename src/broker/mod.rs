@@ -8,6 +8,7 @@
 mod access;
 mod alarms;
 mod clock;
+mod dead_letters;
 mod definitions;
 mod durability;
 mod exchanges;
@@ -31,6 +32,7 @@ pub use crate::store::Settled;
 pub use access::{Access, LoginRefused};
 pub use alarms::{Alarm, AlarmSet, Alarms};
 pub use clock::Clock;
+pub use dead_letters::{DeadLetterCounts, DeadLetters, forward_dead_letters};
 pub use definitions::Definition;
 pub use durability::{Durability, InMemory, Waiters};
 pub use exchanges::{BindRequest, ExchangeRequest};

@@ -12,7 +12,8 @@ use crate::model::{BrokerError, ConnectionId, Now, UserName, VhostName};
 
 use super::ledger::Ledger;
 use super::{
-    Access, Alarms, Clock, Durability, Outbox, Outgoing, ReplyTargets, Storage, Vhost, Wakes,
+    Access, Alarms, Clock, DeadLetters, Durability, Outbox, Outgoing, ReplyTargets, Storage, Vhost,
+    Wakes,
 };
 
 /// One running broker.
@@ -116,6 +117,12 @@ impl Node {
     #[must_use]
     pub fn storage(&self) -> Option<&Arc<Storage>> {
         self.ledger.storage()
+    }
+
+    /// The dead letters that are on their way.
+    #[must_use]
+    pub fn dead_letters(&self) -> &Arc<DeadLetters> {
+        self.ledger.dead_letters()
     }
 
     /// Who waits for direct replies.

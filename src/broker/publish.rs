@@ -9,22 +9,21 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use foldhash::HashMap;
 
 use crate::model::{
-    Block, BlockBuilder, Body, BrokerError, ExchangeName, FieldTable, LARGE_BODY_BYTES, Message,
-    Now, QueueId, Ticket, Traits, envelope_parts,
+    Body, BrokerError, ExchangeName, FieldTable, Now, QueueId, Ticket, Traits, envelope_parts,
 };
 use crate::routing::{Routed, RoutingTable};
 use crate::store::Settled;
 
 use super::properties::Notable;
 use super::reply_to::{self, ReplyTargets};
-use super::{Clock, Outgoing, QueueHost, Requester, Storage, Vhost, Wakes};
+use super::{Clock, Outgoing, Requester, Storage, Vhost, Wakes};
 
-use record::RecordDraft;
+pub(super) use batch::{Batch, Target};
 
+mod batch;
 mod record;
 
 /// A message as it comes from a gateway.
@@ -71,26 +70,6 @@ struct Route {
     reads_headers: bool,
 }
 
-#[derive(Debug)]
-struct Target {
-    host: Arc<QueueHost>,
-    /// Messages of this batch, as their numbers in it.
-    pending: Vec<u32>,
-}
-
-/// Messages of one batch: stored once, however many queues they go to.
-#[derive(Debug, Default)]
-struct Batch {
-    count: u32,
-    builder: BlockBuilder,
-    /// Finished blocks, each with the number of its first message.
-    blocks: Vec<(u32, Arc<Block>)>,
-    /// Targets with pending messages.
-    dirty: Vec<u32>,
-    messages: Vec<Message>,
-    record: RecordDraft,
-}
-
 impl Publisher {
     /// A publisher into a virtual host.
     #[must_use]
@@ -129,10 +108,10 @@ impl Publisher {
         incoming: &Incoming<'_>,
         wakes: &mut Wakes,
     ) -> Result<bool, BrokerError> {
-        if self.batch.count == 0 {
+        if self.batch.count() == 0 {
             self.refresh();
             // All of one read arrive at once.
-            self.batch.builder.arrived(self.clock.now().millis());
+            self.batch.arrived(self.clock.now());
         }
         if incoming.notable {
             return self.publish_notable(incoming, wakes);
@@ -146,7 +125,9 @@ impl Publisher {
             return Ok(false);
         }
         let traits = Traits::new(incoming.persistent);
-        let number = self.batch.store(incoming, incoming.header, traits);
+        let number = self
+            .batch
+            .store(incoming.envelope, incoming.header, incoming.body, traits);
         self.batch.enqueue(number, targets, &mut self.targets);
         Ok(true)
     }
@@ -156,7 +137,7 @@ impl Publisher {
     /// # Errors
     /// As [`Publisher::publish`].
     pub fn check(&mut self, incoming: &Incoming<'_>) -> Result<(), BrokerError> {
-        if self.batch.count == 0 {
+        if self.batch.count() == 0 {
             self.refresh();
         }
         if incoming.notable {
@@ -171,21 +152,29 @@ impl Publisher {
     /// Messages that wait to be flushed.
     #[must_use]
     pub fn pending(&self) -> u32 {
-        self.batch.count
+        self.batch.count()
+    }
+
+    /// Of the messages that the last flush gave to queues, those that one of
+    /// them refused, ascending; the first one since the flush before is 0. The
+    /// others that they went to keep them.
+    #[must_use]
+    pub fn refused(&self) -> &[u32] {
+        self.batch.refused()
     }
 
     /// Gives the queues what was published since the last flush; what must be
     /// durable before it may be confirmed. A transaction's settlements are
     /// written down together with its messages or not at all.
     pub fn flush(&mut self, settled: &[Settled], now: Now, wakes: &mut Wakes) -> Ticket {
-        if self.batch.count > 0 {
+        if self.batch.count() > 0 {
             self.batch.flush(&mut self.targets, now, wakes);
             if self.route_list.len() > ROUTES_MAX {
                 self.forget_routes();
             }
         }
         match &self.storage {
-            Some(storage) => self.batch.record.append(storage, settled),
+            Some(storage) => self.batch.record().append(storage, settled),
             None => Ticket(0),
         }
     }
@@ -277,10 +266,7 @@ impl Publisher {
         };
         let targets = &mut self.targets;
         let target = *self.target_by_queue.entry(host.id()).or_insert_with(|| {
-            targets.push(Target {
-                host,
-                pending: Vec::new(),
-            });
+            targets.push(Target::new(host));
             (targets.len() - 1) as u32
         });
         if !self.own_targets.contains(&target) {
@@ -315,7 +301,9 @@ impl Publisher {
         if self.own_targets.is_empty() {
             return Ok(false);
         }
-        let number = self.batch.store(incoming, header, notable.traits());
+        let number = self
+            .batch
+            .store(incoming.envelope, header, incoming.body, notable.traits());
         self.batch
             .enqueue(number, &self.own_targets, &mut self.targets);
         Ok(true)
@@ -328,10 +316,9 @@ impl Publisher {
             return false;
         };
         let mut batch = Batch::default();
-        batch.store(incoming, header, Traits::new(incoming.persistent));
-        batch.close_block();
-        if let Some((_, block)) = batch.blocks.pop() {
-            let message = Message::new(block, 0);
+        let traits = Traits::new(incoming.persistent);
+        batch.store(incoming.envelope, header, incoming.body, traits);
+        if let Some(message) = batch.into_single() {
             outbox.push(
                 Outgoing::Deliver {
                     serial,
@@ -343,86 +330,6 @@ impl Publisher {
             );
         }
         true
-    }
-}
-
-impl Batch {
-    /// Stores a message; its number in this batch.
-    fn store(&mut self, incoming: &Incoming<'_>, header: &[u8], traits: Traits) -> u32 {
-        let number = self.count;
-        self.count += 1;
-        match incoming.body {
-            Body::Chunks(chunks) if incoming.body.len() >= LARGE_BODY_BYTES => {
-                self.close_block();
-                let chunks: Vec<Bytes> = chunks.to_vec();
-                self.builder
-                    .push_large(incoming.envelope, header, chunks, traits);
-                self.close_block();
-            }
-            body => {
-                if self.builder.is_full() {
-                    self.close_block();
-                }
-                self.builder.push(incoming.envelope, header, body, traits);
-            }
-        }
-        number
-    }
-
-    fn enqueue(&mut self, number: u32, queues: &[u32], targets: &mut [Target]) {
-        for &index in queues {
-            let target = &mut targets[index as usize];
-            if target.pending.is_empty() {
-                self.dirty.push(index);
-            }
-            target.pending.push(number);
-        }
-    }
-
-    fn close_block(&mut self) {
-        if self.builder.is_empty() {
-            return;
-        }
-        let block = self.builder.finish();
-        let stored = self
-            .blocks
-            .last()
-            .map_or(0, |(first, block)| first + block.len() as u32);
-        self.blocks.push((stored, Arc::new(block)));
-    }
-
-    fn flush(&mut self, targets: &mut [Target], now: Now, wakes: &mut Wakes) {
-        self.close_block();
-        let several = self.dirty.len() > 1;
-        for index in self.dirty.drain(..) {
-            let target = &mut targets[index as usize];
-            let mut block = 0;
-            let is_stored = target.host.is_stored();
-            for number in target.pending.drain(..) {
-                while self
-                    .blocks
-                    .get(block + 1)
-                    .is_some_and(|(first, _)| *first <= number)
-                {
-                    block += 1;
-                }
-                let (first, block) = &self.blocks[block];
-                let message = Message::new(Arc::clone(block), number - first);
-                if is_stored {
-                    self.record.choose(number, self.messages.len(), &message);
-                }
-                self.messages.push(message);
-            }
-            if several && Message::pin_too_much(&self.messages) {
-                Message::compact(&mut self.messages);
-            }
-            let published = target.host.publish(&mut self.messages, now, wakes);
-            if is_stored {
-                self.record.placed(target.host.id(), published);
-            }
-        }
-        self.blocks.clear();
-        self.count = 0;
     }
 }
 

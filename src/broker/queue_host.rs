@@ -6,7 +6,8 @@
 //! way; whoever is to be woken is woken after.
 //!
 //! What the queue notes for its store is passed on under the same lock, in
-//! `settle_with_store`, so that the store hears of everything in order.
+//! `settle_with_store`, so that the store hears of everything in order; messages
+//! that died go to [`DeadLetters`] there.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use crate::store::Settled;
 
 use super::ledger::Ledger;
 use super::timers::Timers;
-use super::{Clock, Outbox, Outgoing, Storage, Wakes};
+use super::{Clock, DeadLetters, Outbox, Outgoing, Storage, Wakes};
 
 mod delivery_count;
 mod paging;
@@ -40,6 +41,7 @@ pub struct QueueHost {
     storage: Option<Arc<Storage>>,
     clock: Clock,
     timers: Arc<Timers>,
+    dead_letters: Arc<DeadLetters>,
     state: Mutex<State>,
 }
 
@@ -105,6 +107,7 @@ impl QueueHost {
             storage: ledger.storage().cloned(),
             clock: ledger.clock(),
             timers: Arc::clone(ledger.timers()),
+            dead_letters: Arc::clone(ledger.dead_letters()),
         });
         if let Some(storage) = &host.storage
             && host.settings.durable
@@ -177,9 +180,44 @@ impl QueueHost {
             messages.clear();
             return None;
         }
-        let published = state.queue.publish(messages, now);
+        let published = if state.queue.rules().may_refuse() {
+            self.publish_each(&mut state, messages, now, wakes)
+        } else {
+            state.queue.publish(messages, now)
+        };
         self.carry_out(&mut state, now, wakes);
         Some(published)
+    }
+
+    /// Publishes one message after the other, and lets consumers take what they
+    /// can in between: what they take does not fill the queue.
+    fn publish_each(
+        self: &Arc<Self>,
+        state: &mut State,
+        messages: &mut Vec<Message>,
+        now: Now,
+        wakes: &mut Wakes,
+    ) -> Published {
+        let mut all: Option<Published> = None;
+        let mut one = Vec::with_capacity(1);
+        for (position, message) in messages.drain(..).enumerate() {
+            one.push(message);
+            let published = state.queue.publish(&mut one, now);
+            self.hand_out(state, now, wakes);
+            let all = all.get_or_insert_with(|| Published {
+                first: published.first,
+                unplaced: Vec::new(),
+            });
+            debug_assert_eq!(
+                published.first.0,
+                all.first.0 + position as u64,
+                "places follow each other while the queue is locked"
+            );
+            let unplaced = published.unplaced.into_iter();
+            all.unplaced
+                .extend(unplaced.map(|(_, why)| (position as u32, why)));
+        }
+        all.unwrap_or_default()
     }
 
     /// Whether persistent messages that it takes are to be written down.

@@ -140,6 +140,13 @@ impl QueueRules {
         self.delivery_limit.is_some() || self.retry.is_some()
     }
 
+    /// Whether the queue may refuse what is published to it.
+    #[must_use]
+    pub fn may_refuse(&self) -> bool {
+        let is_limited = self.max_length.is_some() || self.max_length_bytes.is_some();
+        is_limited && self.overflow != Overflow::DropHead
+    }
+
     /// Whether it is a plain queue: messages come and go in their order.
     #[must_use]
     pub fn is_plain(&self) -> bool {

@@ -192,7 +192,7 @@ impl Queue {
     /// between two messages: it is told one at a time.
     pub fn publish(&mut self, messages: &mut Vec<Message>, now: Now) -> Published {
         self.enqueued += messages.len() as u64;
-        let alike = self.backlog.is_one_list() && self.memory.is_none() && !self.refuses();
+        let alike = self.backlog.is_one_list() && self.memory.is_none() && !self.rules.may_refuse();
         let published = if alike && !messages.iter().any(|one| one.traits().is_timed()) {
             Published {
                 first: self.backlog.append(messages),
@@ -563,12 +563,6 @@ impl Queue {
         }
     }
 
-    /// Whether it refuses what is published while it is full.
-    pub(super) fn refuses(&self) -> bool {
-        self.rules.overflow != Overflow::DropHead
-            && (self.rules.max_length.is_some() || self.rules.max_length_bytes.is_some())
-    }
-
     /// Takes messages that have to be looked at one by one.
     #[cold]
     fn publish_each(&mut self, messages: &mut Vec<Message>, now: u64) -> Published {
@@ -620,7 +614,7 @@ impl Queue {
 
     /// Whether a message may come in.
     fn admit(&mut self, message: &Message, now: u64) -> Result<(), Unplaced> {
-        if self.refuses() && self.is_full_for(message.body_bytes()) {
+        if self.rules.may_refuse() && self.is_full_for(message.body_bytes()) {
             return Err(Unplaced::Refused);
         }
         if let Some(memory) = &mut self.memory

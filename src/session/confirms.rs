@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! handed over ─confirm_published─▶ acked                 (nothing to wait for)
-//!                    └─▶ waiting ─settle_confirms─▶ acked or nacked
+//!     │              └─▶ waiting ─settle_confirms─▶ acked or nacked
+//!     └─nack_published─▶ waiting ─────────────────▶ nacked in its turn
 //! ```
 //!
 //! Invariant: `answered <= noted <= handed_over`, and what waits covers
@@ -25,6 +26,8 @@ pub(super) struct Confirms {
     /// Up to here it is known what the publishes wait for.
     noted: PublishSeqNo,
     answered: PublishSeqNo,
+    /// Publishes behind `noted` that a queue refused, ascending.
+    refused: Vec<PublishSeqNo>,
     /// What the publishes behind `answered` wait for, in their order.
     waiting: VecDeque<Waiting>,
 }
@@ -33,13 +36,41 @@ pub(super) struct Confirms {
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     up_to: PublishSeqNo,
-    ticket: Ticket,
+    on: On,
+}
+
+/// What an answer waits for, beside the answers before it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum On {
+    /// The store, which says what the answer is.
+    Store(Ticket),
+    /// Nothing: it is a nack.
+    Refused,
 }
 
 impl Session {
+    /// A queue refused a publish that was handed over since the last
+    /// [`Session::confirm_published`]; to be called before that, in the order
+    /// of the numbers.
+    pub fn nack_published(&mut self, channel: u16, number: PublishSeqNo) {
+        if let Some(key) = self.channel_key(channel)
+            && let Some(Channel {
+                mode: Mode::Confirm(confirms),
+                ..
+            }) = self.channels.get_mut(key)
+        {
+            debug_assert!(
+                number > confirms.noted && number <= confirms.handed_over,
+                "it is of the last batch"
+            );
+            confirms.refused.push(number);
+        }
+    }
+
     /// Says what the publishes handed over since the last call wait for: they
     /// are confirmed at once if it is nothing, neither for them nor for those
     /// before them on their channel; otherwise by [`Session::settle_confirms`].
+    /// Those that were refused are nacked in their turn.
     pub fn confirm_published(&mut self, ticket: Ticket) {
         for key in self.unconfirmed.drain(..) {
             let Some(Channel {
@@ -50,13 +81,18 @@ impl Session {
             else {
                 continue;
             };
-            if ticket == Ticket(0) && !confirms.waits() {
+            if ticket == Ticket(0) && !confirms.waits() && confirms.refused.is_empty() {
                 confirms.noted = confirms.handed_over;
                 let up_to = confirms.noted;
                 confirms.answer(up_to, Verdict::Stored, *number, &mut self.output);
             } else {
                 let first = !confirms.waits();
+                let any_refused = !confirms.refused.is_empty();
                 confirms.wait_for(ticket);
+                if first && any_refused {
+                    // What waits for no store is answered at once.
+                    confirms.settle(&Progress::default(), *number, &mut self.output);
+                }
                 if first && confirms.waits() {
                     self.waiting.push(key);
                 }
@@ -108,26 +144,42 @@ impl Confirms {
         self.handed_over.0 -= 1;
     }
 
+    /// The number of the last publish that was handed over.
+    pub(super) fn last(&self) -> PublishSeqNo {
+        self.handed_over
+    }
+
     fn waits(&self) -> bool {
         !self.waiting.is_empty()
     }
 
     fn wait_for(&mut self, ticket: Ticket) {
-        if self.noted == self.handed_over {
+        for number in std::mem::take(&mut self.refused) {
+            self.note(PublishSeqNo(number.0 - 1), On::Store(ticket));
+            self.note(number, On::Refused);
+        }
+        self.note(self.handed_over, On::Store(ticket));
+    }
+
+    /// All that is not noted yet, up to there, waits for the same.
+    fn note(&mut self, up_to: PublishSeqNo, on: On) {
+        if up_to <= self.noted {
             return;
         }
-        self.noted = self.handed_over;
-        let up_to = self.noted;
+        self.noted = up_to;
         match self.waiting.back_mut() {
-            Some(last) if last.ticket == ticket => last.up_to = up_to,
-            _ => self.waiting.push_back(Waiting { up_to, ticket }),
+            Some(last) if last.on == on => last.up_to = up_to,
+            _ => self.waiting.push_back(Waiting { up_to, on }),
         }
     }
 
     fn settle(&mut self, progress: &Progress, number: u16, output: &mut Output) {
         let mut run = None;
         while let Some(first) = self.waiting.front() {
-            let verdict = progress.verdict(first.ticket);
+            let verdict = match first.on {
+                On::Store(ticket) => progress.verdict(ticket),
+                On::Refused => Verdict::Failed,
+            };
             if verdict == Verdict::Pending {
                 break;
             }

@@ -16,7 +16,7 @@ use leveret_protocol::content::PublishScan;
 use leveret_protocol::header::{BASIC_CLASS_ID, PropertyScan};
 use leveret_protocol::{ContentHeader, DecodeError, FrameKind, frame};
 
-use crate::model::{self, LARGE_BODY_BYTES};
+use crate::model::{self, LARGE_BODY_BYTES, PublishSeqNo};
 
 /// A message as published.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct Publish<'a> {
     /// Whether a property is set that the broker looks at: headers, reply-to,
     /// expiration or user-id.
     pub notable: bool,
+    /// Its number if its channel is in confirm mode, else 0.
+    pub confirm: PublishSeqNo,
     /// Exchange and routing key in wire form.
     pub envelope: Cow<'a, [u8]>,
     /// The header frame's payload.
@@ -218,6 +220,7 @@ impl Gathering {
             immediate: start.immediate,
             persistent: self.facts.persistent,
             notable: self.facts.notable,
+            confirm: PublishSeqNo(0),
             envelope: Cow::Owned(start.envelope),
             header: Cow::Owned(self.header),
             body,

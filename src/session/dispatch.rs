@@ -8,7 +8,7 @@ use leveret_protocol::method::{
 };
 use leveret_protocol::{DecodeError, Frame, FrameKind, Method, ReplyCode, content, frame};
 
-use crate::model::DeliveryTag;
+use crate::model::{DeliveryTag, PublishSeqNo};
 
 use super::channel::{Channel, Mode};
 use super::close::{Cause, PUBLISH_IDS};
@@ -237,6 +237,7 @@ impl Session {
                 immediate: method.immediate,
                 persistent: facts.persistent,
                 notable: facts.notable,
+                confirm: PublishSeqNo(0),
                 envelope: method.envelope.into(),
                 header: header.into(),
                 body: BodyIn::Slice(body.into()),
@@ -245,7 +246,7 @@ impl Session {
     }
 
     /// A message is complete.
-    fn published<'a>(&mut self, key: usize, publish: Publish<'a>) -> Option<Request<'a>> {
+    fn published<'a>(&mut self, key: usize, mut publish: Publish<'a>) -> Option<Request<'a>> {
         if publish.immediate {
             self.fail(Cause::new(
                 ReplyCode::NotImplemented,
@@ -260,6 +261,7 @@ impl Session {
                 if confirms.hand_over() {
                     self.unconfirmed.push(key);
                 }
+                publish.confirm = confirms.last();
             }
             Mode::Transaction(_) => return Some(Request::Stage(publish)),
         }

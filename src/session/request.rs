@@ -18,7 +18,8 @@ pub enum Request<'a> {
     OpenVhost(VhostName),
     /// Route a message. On a channel in confirm mode it is counted, and
     /// confirmed by the next [`super::Session::confirm_published`], or once what
-    /// that waits for is stored ([`super::Session::settle_confirms`]).
+    /// that waits for is stored ([`super::Session::settle_confirms`]). If a
+    /// queue refuses it, [`super::Session::nack_published`] comes first.
     Publish(Publish<'a>),
     /// Check that a message could be published, then
     /// [`super::Session::stage`] it: the channel is transactional.

@@ -78,6 +78,7 @@ impl Publish<'_> {
             immediate: self.immediate,
             persistent: self.persistent,
             notable: self.notable,
+            confirm: self.confirm,
             envelope: Cow::Owned(self.envelope.into_owned()),
             header: Cow::Owned(self.header.into_owned()),
             body,

@@ -5,11 +5,11 @@ use crate::model::{Message, QueueId, Sequence, Ticket};
 use crate::queue::Published;
 use crate::store::{Run, Settled};
 
-use super::Storage;
+use super::super::Storage;
 
 /// A record that is being put together.
 #[derive(Debug, Default)]
-pub(super) struct RecordDraft {
+pub(in super::super) struct RecordDraft {
     messages: Vec<Message>,
     runs: Vec<Run>,
     /// The number in the record of each message of the batch.
@@ -17,6 +17,8 @@ pub(super) struct RecordDraft {
     /// Messages that go to the queue at hand: where in its batch, and their
     /// numbers in the record.
     chosen: Vec<(u32, u32)>,
+    /// Whether a queue did not take one: it may be in the record for nothing.
+    any_left_out: bool,
 }
 
 impl RecordDraft {
@@ -41,13 +43,21 @@ impl RecordDraft {
         self.chosen.push((position as u32, in_record));
     }
 
-    /// The queue at hand has taken its messages; `None` if it was deleted.
+    /// The queue at hand has taken its messages, but for those that are named;
+    /// `None` if it was deleted.
     pub(super) fn placed(&mut self, queue: QueueId, published: Option<Published>) {
-        let Some(Published { first, .. }) = published else {
+        let Some(Published { first, unplaced }) = published else {
+            self.any_left_out |= !self.chosen.is_empty();
             self.chosen.clear();
             return;
         };
+        let mut unplaced = unplaced.iter().map(|(position, _)| *position).peekable();
         for (position, message) in self.chosen.drain(..) {
+            while unplaced.next_if(|left_out| *left_out < position).is_some() {}
+            if unplaced.peek() == Some(&position) {
+                self.any_left_out = true;
+                continue;
+            }
             let place = first.0 + u64::from(position);
             match self.runs.last_mut() {
                 Some(last)
@@ -67,22 +77,146 @@ impl RecordDraft {
         }
     }
 
-    /// Appends the record, if there is anything in it.
-    pub(super) fn append(&mut self, storage: &Storage, settled: &[Settled]) -> Ticket {
-        if self.runs.is_empty() && settled.is_empty() {
-            self.clear();
-            return Ticket(0);
-        }
-        let ticket = storage.append(settled, &self.runs, &self.messages);
+    /// Appends the record, if there is anything in it; the next one begins.
+    pub(in super::super) fn append(&mut self, storage: &Storage, settled: &[Settled]) -> Ticket {
+        let ticket = if self.runs.is_empty() && settled.is_empty() {
+            Ticket(0)
+        } else {
+            self.append_again(storage, settled)
+        };
         self.clear();
         ticket
     }
 
-    fn clear(&mut self) {
+    /// Whether no message is to be written down.
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Appends the record and keeps it, because the log may refuse it.
+    pub(in super::super) fn append_again(
+        &mut self,
+        storage: &Storage,
+        settled: &[Settled],
+    ) -> Ticket {
+        if std::mem::take(&mut self.any_left_out) {
+            self.drop_unused();
+        }
+        storage.append(settled, &self.runs, &self.messages)
+    }
+
+    /// The next record begins.
+    pub(in super::super) fn clear(&mut self) {
         self.messages.clear();
         self.runs.clear();
         self.numbers.clear();
+        self.any_left_out = false;
+    }
+
+    /// Takes out messages that no queue has taken.
+    fn drop_unused(&mut self) {
+        let mut used = vec![false; self.messages.len()];
+        for run in &self.runs {
+            let (first, end) = (run.message as usize, (run.message + run.count) as usize);
+            used.get_mut(first..end).unwrap_or_default().fill(true);
+        }
+        // How many of those in front of each are kept.
+        let kept: Vec<u32> = used
+            .iter()
+            .scan(0, |kept, used| {
+                let before = *kept;
+                *kept += u32::from(*used);
+                Some(before)
+            })
+            .collect();
+        for run in &mut self.runs {
+            // Whatever a run names is used, so it stays in one piece.
+            run.message = kept.get(run.message as usize).copied().unwrap_or_default();
+        }
+        let mut used = used.into_iter();
+        self.messages.retain(|_| used.next().unwrap_or(true));
     }
 }
 
 const NOT_CHOSEN: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Unplaced;
+
+    fn persistent() -> Message {
+        use crate::model::{BlockBuilder, Body, Traits};
+        let mut builder = BlockBuilder::default();
+        builder.push(b"\0\x01q", &[], Body::Slice(b"x"), Traits::new(true));
+        Message::new(std::sync::Arc::new(builder.finish()), 0)
+    }
+
+    fn run(queue: u64, first: u64, message: u32, count: u32) -> Run {
+        Run {
+            queue: QueueId(queue),
+            first: Sequence(first),
+            message,
+            count,
+        }
+    }
+
+    /// What a queue says that has such messages of a batch left out.
+    fn published(first: u64, unplaced: &[(u32, Unplaced)]) -> Option<Published> {
+        Some(Published {
+            first: Sequence(first),
+            unplaced: unplaced.to_vec(),
+        })
+    }
+
+    #[test]
+    fn what_a_queue_did_not_take_is_not_in_its_runs() {
+        let mut record = RecordDraft::default();
+        let messages: Vec<Message> = (0..6).map(|_| persistent()).collect();
+        for (number, message) in messages.iter().enumerate() {
+            record.choose(number as u32, number, message);
+        }
+        let left_out = [
+            (0, Unplaced::Refused),
+            (3, Unplaced::Duplicate),
+            (4, Unplaced::Refused),
+        ];
+        record.placed(QueueId(1), published(10, &left_out));
+        // The other queue takes two of them, one of which the first one refused.
+        record.choose(2, 0, &messages[2]);
+        record.choose(4, 1, &messages[4]);
+        record.placed(QueueId(2), published(7, &[]));
+        assert_eq!(
+            record.runs,
+            [
+                run(1, 11, 1, 2),
+                run(1, 15, 5, 1),
+                run(2, 7, 2, 1),
+                run(2, 8, 4, 1)
+            ]
+        );
+        record.drop_unused();
+        assert_eq!(
+            record.runs,
+            [
+                run(1, 11, 0, 2),
+                run(1, 15, 3, 1),
+                run(2, 7, 1, 1),
+                run(2, 8, 2, 1)
+            ]
+        );
+        assert_eq!(record.messages.len(), 4);
+    }
+
+    #[test]
+    fn a_record_of_what_was_refused_alone_is_empty() {
+        let mut record = RecordDraft::default();
+        record.choose(0, 0, &persistent());
+        record.placed(QueueId(1), published(0, &[(0, Unplaced::Refused)]));
+        assert!(record.is_empty());
+        record.clear();
+        record.choose(0, 0, &persistent());
+        record.placed(QueueId(1), published(1, &[]));
+        assert_eq!(record.runs, [run(1, 1, 0, 1)], "the next one is as ever");
+    }
+}

@@ -22,11 +22,14 @@ impl PageSource for Written {
 }
 
 impl QueueHost {
-    /// Passes on what the queue has noted, asks for what it will need and, if
+    /// Passes on what the queue has noted and what has died in it, asks for what it will need and, if
     /// memory is short, has messages written out. To be called with the lock
     /// held, after everything that the queue was told.
     #[inline]
     pub(super) fn settle_with_store(self: &Arc<Self>, state: &mut State) {
+        if !state.queue.letters().is_empty() {
+            self.post_letters(state);
+        }
         let journal = state.queue.journal();
         if self.storage.is_none() {
             if !journal.is_empty() {
@@ -42,6 +45,16 @@ impl QueueHost {
             self.page_in(wanted);
         }
         self.page_out(state, false);
+    }
+
+    #[cold]
+    fn post_letters(self: &Arc<Self>, state: &mut State) {
+        let mut letters = std::mem::take(state.queue.letters());
+        let rules = state.queue.rules();
+        self.dead_letters
+            .post(self, &self.vhost, rules, &mut letters);
+        // Given back for its memory.
+        *state.queue.letters() = letters;
     }
 
     /// Has messages written out until memory is no longer short, the last ones

@@ -28,6 +28,7 @@ use super::buffers;
 use super::channels::{Attached, ChannelSide};
 use super::heartbeat::{Due, Pulse};
 use super::listener::AmqpSettings;
+use super::origins::Origins;
 use super::throttle::Throttle;
 use super::throttle::pause_tick;
 
@@ -54,6 +55,8 @@ pub(super) struct Connection {
     /// What the held part of the output waits for.
     pub(super) barrier: Barrier,
     pub(super) throttle: Throttle,
+    /// Of the messages that wait to be flushed.
+    pub(super) origins: Origins,
     handshake: Option<OwnedSemaphorePermit>,
 }
 
@@ -99,6 +102,7 @@ pub(super) async fn serve(
         unsettled_max: settings.unsettled_max,
         barrier: Barrier::default(),
         throttle: Throttle::default(),
+        origins: Origins::default(),
         node: Arc::clone(&node),
     };
     let pulse = Pulse::new(Instant::now(), settings.handshake_timeout);

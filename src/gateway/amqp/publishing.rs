@@ -53,6 +53,14 @@ impl Connection {
                 let messages = open.publisher.pending();
                 let ticket = open.publisher.flush(settled, now, &mut self.wakes);
                 self.throttle.published(messages, self.node.durability());
+                if messages > 0 {
+                    for number in open.publisher.refused() {
+                        if let Some((channel, publish)) = self.origins.find(*number) {
+                            self.session.nack_published(channel, publish);
+                        }
+                    }
+                    self.origins.clear();
+                }
                 ticket
             }
             None => Ticket(0),
@@ -79,7 +87,12 @@ impl Connection {
             }
         };
         let incoming = incoming(&publish, own_header.as_deref());
+        let number = publisher.pending();
         match publisher.publish(&incoming, &mut self.wakes) {
+            // A direct reply goes to no queue.
+            Ok(true) if publisher.pending() > number => {
+                self.origins.add(number, publish.channel, publish.confirm);
+            }
             Ok(true) => {}
             Ok(false) if publish.mandatory => self.session.return_unroutable(&publish),
             Ok(false) => {}

@@ -6,7 +6,7 @@ use leveret_protocol::method::*;
 use proptest::prelude::*;
 
 use super::Conversation;
-use crate::model::{BrokerError, Progress, Ticket, TicketRange};
+use crate::model::{BrokerError, Progress, PublishSeqNo, Ticket, TicketRange, Verdict};
 use crate::session::Request;
 
 fn up_to(durable: u64) -> Progress {
@@ -91,6 +91,88 @@ fn what_could_not_be_stored_is_nacked() {
     assert_eq!(client.output(), ["1: nack 13", "1: ack 14"]);
 }
 
+/// Publishes as many messages as there are flags; a queue refuses those that
+/// are flagged.
+fn publish_refused(client: &mut Conversation, refused: &[bool], ticket: u64) {
+    for _ in refused {
+        client.publish("k", b"x");
+    }
+    let mut numbers = Vec::new();
+    client.run(|request, _| match request {
+        Request::Publish(publish) => numbers.push((publish.channel, publish.confirm)),
+        other => panic!("{other:?}"),
+    });
+    for ((channel, number), _) in numbers.iter().zip(refused).filter(|(_, refused)| **refused) {
+        client.session.nack_published(*channel, *number);
+    }
+    client.session.confirm_published(Ticket(ticket));
+}
+
+#[test]
+fn just_what_a_queue_refused_is_nacked_in_its_turn() {
+    for (shows, refused, ticket, at_once, once_stored) in [
+        ("one", &[true][..], 0, &["1: nack 1"][..], &[][..]),
+        ("all", &[true; 3], 0, &["1: nack ..3"], &[]),
+        (
+            "the first",
+            &[true, false, false],
+            0,
+            &["1: nack 1", "1: ack ..3"],
+            &[],
+        ),
+        (
+            "the last",
+            &[false, false, true],
+            0,
+            &["1: ack ..2", "1: nack 3"],
+            &[],
+        ),
+        (
+            "some between",
+            &[false, true, true, false, true, false],
+            0,
+            &[
+                "1: ack 1",
+                "1: nack ..3",
+                "1: ack 4",
+                "1: nack 5",
+                "1: ack 6",
+            ],
+            &[],
+        ),
+        (
+            "behind what is to be stored",
+            &[false, true, false],
+            5,
+            &[],
+            &["1: ack 1", "1: nack 2", "1: ack 3"],
+        ),
+        (
+            "in front of it",
+            &[true, false],
+            5,
+            &["1: nack 1"],
+            &["1: ack 2"],
+        ),
+    ] {
+        let mut client = confirming();
+        publish_refused(&mut client, refused, ticket);
+        assert_eq!(client.output(), at_once, "{shows}");
+        client.session.settle_confirms(&up_to(5));
+        assert_eq!(client.output(), once_stored, "{shows}");
+        assert!(!client.session.waits_for_store(), "{shows}");
+    }
+}
+
+#[test]
+fn without_confirms_nobody_hears_of_a_refused_publish() {
+    let mut client = Conversation::open();
+    publish_refused(&mut client, &[true, false], 0);
+    client.session.nack_published(9, PublishSeqNo(1));
+    client.session.confirm_published(Ticket(0));
+    assert_eq!(client.output(), [""; 0]);
+}
+
 #[test]
 fn a_number_opened_again_is_not_confirmed_what_it_published_before() {
     let mut client = confirming();
@@ -119,8 +201,9 @@ fn a_number_opened_again_is_not_confirmed_what_it_published_before() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Publishes by channel, then a ticket or none for all of them.
-    Publish(Vec<u16>, bool),
+    /// Publishes by channel, which queues refuse or not; then a ticket or none
+    /// for all of them.
+    Publish(Vec<(u16, bool)>, bool),
     /// A publish that is refused: the channel closes.
     Refused(u16),
     /// The client closes a channel and opens it again.
@@ -134,7 +217,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let channel = 1_u16..=3;
     let step = prop_oneof![
-        6 => (prop::collection::vec(channel.clone(), 0..6), any::<bool>())
+        6 => (prop::collection::vec((channel.clone(), any::<bool>()), 0..6), any::<bool>())
             .prop_map(|(channels, waits)| Step::Publish(channels, waits)),
         1 => channel.clone().prop_map(Step::Refused),
         1 => channel.prop_map(Step::Reopen),
@@ -144,10 +227,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..60)
 }
 
-/// What a channel is owed, by tag: a failed ticket is a nack.
+/// What a channel is owed, by tag: a failed ticket is a nack, and so is none.
 #[derive(Default)]
 struct Owed {
-    tickets: Vec<u64>,
+    tickets: Vec<Option<u64>>,
     answered: usize,
 }
 
@@ -192,14 +275,21 @@ impl World {
             Step::Publish(channels, waits) => {
                 let ticket = if *waits { self.last_ticket + 1 } else { 0 };
                 self.last_ticket = self.last_ticket.max(ticket);
-                for channel in channels {
+                for (channel, refused) in channels {
                     self.client.publish_on(*channel, "k", b"x");
                     let owed = self.owed.get_mut(channel).expect("there are three");
-                    owed.tickets.push(ticket);
+                    owed.tickets.push((!refused).then_some(ticket));
                 }
-                self.client.run(|request, _| {
-                    assert!(matches!(request, Request::Publish(_)), "{request:?}");
+                let mut numbers = Vec::new();
+                self.client.run(|request, _| match request {
+                    Request::Publish(publish) => numbers.push((publish.channel, publish.confirm)),
+                    other => panic!("{other:?}"),
                 });
+                for ((channel, number), (_, refused)) in numbers.iter().zip(channels) {
+                    if *refused {
+                        self.client.session.nack_published(*channel, *number);
+                    }
+                }
                 self.client.session.confirm_published(Ticket(ticket));
             }
             Step::Refused(channel) => {
@@ -264,12 +354,15 @@ impl World {
                 owed.answered
             );
             for ticket in &owed.tickets[owed.answered..last] {
-                let verdict = progress.verdict(Ticket(*ticket));
-                let wanted = match answer {
-                    "ack" => crate::model::Verdict::Stored,
-                    _ => crate::model::Verdict::Failed,
+                let verdict = match ticket {
+                    Some(ticket) => progress.verdict(Ticket(*ticket)),
+                    None => Verdict::Failed,
                 };
-                assert_eq!(verdict, wanted, "{line}: ticket {ticket}");
+                let wanted = match answer {
+                    "ack" => Verdict::Stored,
+                    _ => Verdict::Failed,
+                };
+                assert_eq!(verdict, wanted, "{line}: ticket {ticket:?}");
             }
             owed.answered = last;
         }
