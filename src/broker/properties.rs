@@ -1,8 +1,6 @@
 //! What a message's properties ask of the broker: more routing keys (CC, BCC),
 //! a checked user, things that are not built.
 
-use std::borrow::Cow;
-
 use leveret_protocol::header::{self, PROPERTIES_OFFSET, PropertyScan};
 use leveret_protocol::{DecodeError, Limits, table};
 
@@ -11,7 +9,6 @@ use crate::model::{BrokerError, FieldTable, FieldValue, TIMER_MAX, Traits, UserN
 /// A message's properties as far as the broker looks at them.
 #[derive(Debug)]
 pub(super) struct Notable<'a> {
-    header: Cow<'a, [u8]>,
     headers: Option<&'a [u8]>,
     extra_keys: Vec<String>,
     traits: Traits,
@@ -38,7 +35,6 @@ impl<'a> Notable<'a> {
             traits = traits.with_expiration();
         }
         let mut notable = Self {
-            header: header.into(),
             headers: scan.headers,
             extra_keys: Vec::new(),
             traits,
@@ -49,7 +45,7 @@ impl<'a> Notable<'a> {
             if entries.windows(2).any(|octets| octets == b"CC") {
                 notable.add_keys(entries, "CC")?;
                 if notable.add_keys(entries, "BCC")? {
-                    notable.header = without_bcc(header)?.into();
+                    notable.traits = notable.traits.with_blind_copies();
                 }
             }
             if entries.windows(3).any(|octets| octets == b"x-d") && deliver_at(&scan, 0).is_some() {
@@ -62,11 +58,6 @@ impl<'a> Notable<'a> {
     /// What is to be known of it later.
     pub(super) fn traits(&self) -> Traits {
         self.traits
-    }
-
-    /// The content header to store, without BCC.
-    pub(super) fn header(&self) -> &[u8] {
-        &self.header
     }
 
     /// The headers table's entries in wire form.
@@ -111,7 +102,11 @@ impl<'a> Notable<'a> {
     }
 }
 
-fn without_bcc(header: &[u8]) -> Result<Vec<u8>, BrokerError> {
+/// A content header without BCC, as a consumer gets it.
+///
+/// # Errors
+/// 502 if it is malformed.
+pub(super) fn without_blind_copies(header: &[u8]) -> Result<Vec<u8>, BrokerError> {
     let (fixed, properties) = header
         .split_at_checked(PROPERTIES_OFFSET)
         .unwrap_or((header, &[]));

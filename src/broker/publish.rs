@@ -7,6 +7,7 @@
 //! are to survive, each once. Order from one connection to one queue is that of
 //! the publishes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use foldhash::HashMap;
@@ -17,7 +18,7 @@ use crate::model::{
 use crate::routing::{Routed, RoutingTable};
 use crate::store::Settled;
 
-use super::properties::Notable;
+use super::properties::{Notable, without_blind_copies};
 use super::reply_to::{self, ReplyTargets};
 use super::{Clock, Outgoing, Requester, Storage, Vhost, Wakes};
 
@@ -280,9 +281,12 @@ impl Publisher {
         wakes: &mut Wakes,
     ) -> Result<bool, BrokerError> {
         let notable = Notable::new(incoming.header, &self.requester.user)?;
-        let header = notable.header();
         if reply_to::is_reply(incoming.envelope) {
-            return Ok(self.answer(incoming, header, wakes));
+            let header = match notable.traits().has_blind_copies() {
+                true => Cow::Owned(without_blind_copies(incoming.header)?),
+                false => Cow::Borrowed(incoming.header),
+            };
+            return Ok(self.answer(incoming, &header, wakes));
         }
         let (exchange, key) = parts(incoming.envelope)?;
         let route = self.route(incoming.envelope)?;
@@ -301,9 +305,12 @@ impl Publisher {
         if self.own_targets.is_empty() {
             return Ok(false);
         }
-        let number = self
-            .batch
-            .store(incoming.envelope, header, incoming.body, notable.traits());
+        let number = self.batch.store(
+            incoming.envelope,
+            incoming.header,
+            incoming.body,
+            notable.traits(),
+        );
         self.batch
             .enqueue(number, &self.own_targets, &mut self.targets);
         Ok(true)

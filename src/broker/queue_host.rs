@@ -27,7 +27,7 @@ use super::ledger::Ledger;
 use super::timers::Timers;
 use super::{Clock, DeadLetters, Outbox, Outgoing, Storage, Wakes};
 
-mod delivery_count;
+mod as_delivered;
 mod paging;
 
 /// One queue.
@@ -301,7 +301,8 @@ impl QueueHost {
         let got = loop {
             match state.queue.get(no_ack, now) {
                 Get::Message(mut got) => {
-                    self.show_deliveries(&mut got.message, got.deliveries);
+                    let counts = state.queue.rules().counts_deliveries();
+                    self.dress(&mut got.message, got.deliveries, counts);
                     break Some(got);
                 }
                 Get::Empty => break None,
@@ -513,6 +514,7 @@ impl QueueHost {
             deliveries,
             ..
         } = state;
+        let counts = queue.rules().counts_deliveries();
         loop {
             let more = queue.deliver(HAND_OUT_BYTES, now, deliveries);
             if deliveries.is_empty() {
@@ -523,7 +525,7 @@ impl QueueHost {
             }
             let mut dirty = None;
             for mut delivery in deliveries.drain(..) {
-                self.show_deliveries(&mut delivery.message, delivery.deliveries);
+                self.dress(&mut delivery.message, delivery.deliveries, counts);
                 let index = delivery.consumer.0 as usize;
                 let Some(Some(reader)) = readers.get_mut(index) else {
                     debug_assert!(false, "a delivery to a consumer that is not there");

@@ -47,6 +47,14 @@ impl Traits {
         self.0 & SCHEDULED != 0
     }
 
+    /// Whether it has routing keys that consumers must not see: the header
+    /// `BCC`.
+    #[inline]
+    #[must_use]
+    pub fn has_blind_copies(self) -> bool {
+        self.0 & BLIND_COPIES != 0
+    }
+
     /// Whether a queue without rules of its own has to look into it.
     #[inline]
     #[must_use]
@@ -60,6 +68,12 @@ impl Traits {
         Self(self.0 | EXPIRES)
     }
 
+    /// It has the header `BCC`.
+    #[must_use]
+    pub fn with_blind_copies(self) -> Self {
+        Self(self.0 | BLIND_COPIES)
+    }
+
     /// It is to be delivered later.
     #[must_use]
     pub fn with_schedule(self) -> Self {
@@ -70,4 +84,5 @@ impl Traits {
 const PERSISTENT: u8 = 1;
 const EXPIRES: u8 = 2;
 const SCHEDULED: u8 = 4;
-const KNOWN: u8 = PERSISTENT | EXPIRES | SCHEDULED;
+const BLIND_COPIES: u8 = 8;
+const KNOWN: u8 = PERSISTENT | EXPIRES | SCHEDULED | BLIND_COPIES;

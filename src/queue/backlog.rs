@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::deadlines::{Deadlines, own_deadline};
 use super::paging::{Limits, Visit};
-use super::ready::{DeliveredBefore, LeftMemory, Queued, Ready};
+use super::ready::{DeliveredBefore, LeftMemory, Position, Queued, Ready};
 use super::{Journal, Loaded, PageIn, PageOut};
 use crate::model::{Message, Page, PageTag, Sequence, SequenceRange};
 
@@ -25,7 +25,9 @@ pub(super) struct Backlog {
     next: Sequence,
     before: DeliveredBefore,
     /// Where messages stand that had to wait for their time.
-    moved: BTreeMap<Sequence, Sequence>,
+    moved: BTreeMap<Sequence, Position>,
+    /// How many those were.
+    released: u64,
     deadlines: Deadlines,
     /// Octets of the bodies, if somebody wants to know.
     body_bytes: Option<u64>,
@@ -188,7 +190,7 @@ impl Backlog {
 
     /// The next message's priority, where it stands, and itself, if it is
     /// [at hand](Self::at_hand).
-    pub(super) fn peek(&mut self) -> Option<(u8, Sequence, &Message)> {
+    pub(super) fn peek(&mut self) -> Option<(u8, Position, &Message)> {
         let (level, top) = match self.above.last_entry() {
             None => (0, &mut self.base),
             Some(top) => (*top.key(), top.into_mut()),
@@ -271,7 +273,8 @@ impl Backlog {
 
     /// Puts a message behind all others whose time has come.
     pub(super) fn release(&mut self, queued: Queued) {
-        let position = self.skip_place();
+        self.released += 1;
+        let position = (self.next, self.released);
         self.moved.insert(queued.sequence, position);
         self.put_back(queued);
     }
@@ -285,8 +288,8 @@ impl Backlog {
     }
 
     /// Where the message stands, or stood when it was taken out.
-    pub(super) fn position(&self, place: Sequence) -> Sequence {
-        self.moved.get(&place).copied().unwrap_or(place)
+    pub(super) fn position(&self, place: Sequence) -> Position {
+        self.moved.get(&place).copied().unwrap_or((place, 0))
     }
 
     /// The first deadline of messages that have one of their own.
@@ -499,7 +502,7 @@ impl Backlog {
             let lists = std::iter::once(&mut self.base).chain(self.above.values_mut());
             let mut found = None;
             for list in lists {
-                found = list.remove(*place, *place, &mut self.before);
+                found = list.remove(*place, (*place, 0), &mut self.before);
                 if found.is_some() {
                     break;
                 }

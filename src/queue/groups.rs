@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::ready::Queued;
+use super::ready::{Position, Queued};
 use crate::model::{FieldValue, Message, Sequence};
 
 /// A group's name, hashed. Two groups that share a number are one: that costs
@@ -25,7 +25,7 @@ pub(super) struct GroupKey(u64);
 
 /// Where a message stands among those that are next: by falling priority, then
 /// by position.
-pub(super) type Rank = (u8, Sequence);
+pub(super) type Rank = (u8, Position);
 
 /// The groups of a queue.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ struct Group {
     /// The place of the message that is out, or waits to be tried again.
     holder: Option<Sequence>,
     /// What was set aside, by position.
-    waiting: BTreeMap<Sequence, Rank>,
+    waiting: BTreeMap<Position, Rank>,
 }
 
 #[derive(Debug)]

@@ -286,18 +286,6 @@ fn an_expiration_that_is_no_number_is_406() {
 }
 
 #[test]
-fn an_expiration_is_refused_as_long_as_messages_do_not_expire() {
-    leveret_only!("RabbitMQ expires messages");
-    let mut client = Client::with_channel();
-    let properties = Properties {
-        expiration: Some("60000".into()),
-        ..Properties::default()
-    };
-    client.publish_properties(1, "amq.direct", "k", &properties, "x");
-    client.expect_channel_close(1, 406, "PRECONDITION_FAILED - *");
-}
-
-#[test]
 fn a_message_above_the_size_limit_is_406_before_its_body_comes() {
     leveret_only!("RabbitMQ 3.10 takes 128 MiB and counts only a whole body");
     let mut client = Client::with_channel();

@@ -16,7 +16,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 use leveret_protocol::Writer;
 
-use crate::model::{ConnectionId, Now, QueueId, QueueName, Ticket, Traits, Verdict};
+use crate::model::{ConnectionId, Now, QueueId, QueueName, Ticket, Verdict};
 use crate::queue::Outcome;
 use crate::routing::Routed;
 use crate::store::Settled;
@@ -152,10 +152,10 @@ impl Forwarder {
         let mut writer = Writer::new(&mut self.envelope);
         writer.shortstr(exchange);
         writer.shortstr(keys.first().copied().unwrap_or_default());
-        // It has no TTL of its own any more, and it has waited already.
-        let traits = Traits::new(letter.message.persistent());
         let body = letter.message.body();
-        let number = self.batch.store(&self.envelope, &copy.header, body, traits);
+        let number = self
+            .batch
+            .store(&self.envelope, &copy.header, body, copy.traits);
         debug_assert_eq!(
             number as usize,
             self.copied.len(),

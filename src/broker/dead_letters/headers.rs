@@ -11,7 +11,7 @@ use foldhash::HashMap;
 use leveret_protocol::header::{BASIC_CLASS_ID, PROPERTIES_OFFSET, Properties};
 use leveret_protocol::{ContentHeader, Limits};
 
-use crate::model::{DeathReason, FieldTable, FieldValue, Message};
+use crate::model::{DeathReason, FieldTable, FieldValue, Message, Traits};
 
 /// How a message died, and how its copy goes on.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +31,12 @@ pub(super) struct Death<'a> {
 pub(super) struct Forwarded {
     /// The content header's payload.
     pub(super) header: Vec<u8>,
-    /// What it is routed by: the routing key, then those of its header CC.
+    /// What it is routed by: the routing key, then those of its headers CC and
+    /// BCC.
     pub(super) routing_keys: Vec<String>,
+    /// What is to be known of it. It has no TTL of its own any more, and it has
+    /// waited already.
+    pub(super) traits: Traits,
     /// Its headers, decoded.
     pub(super) headers: FieldTable,
 }
@@ -47,13 +51,18 @@ impl Forwarded {
             Properties::decode(octets.unwrap_or_default(), &UNLIMITED).unwrap_or_default();
         let mut headers = properties.headers.take().unwrap_or_default();
         let mut routing_keys = vec![message.routing_key().to_owned()];
-        routing_keys.extend(carbon_copies(&headers));
+        routing_keys.extend(copies(&headers, "CC"));
         let expiration = properties.expiration.take();
         note(&mut headers, message, death, &routing_keys, expiration);
+        let mut traits = Traits::new(message.persistent());
         if let Some(key) = death.routing_key {
-            // CC would lead back to where it has been.
+            // They would lead back to where it has been.
             headers.remove("CC");
+            headers.remove("BCC");
             routing_keys = vec![key.to_owned()];
+        } else if message.traits().has_blind_copies() {
+            routing_keys.extend(copies(&headers, "BCC"));
+            traits = traits.with_blind_copies();
         }
         properties.headers = Some(headers);
         let mut octets = Vec::new();
@@ -75,6 +84,7 @@ impl Forwarded {
         Self {
             header,
             routing_keys,
+            traits,
             headers: properties.headers.unwrap_or_default(),
         }
     }
@@ -98,9 +108,9 @@ impl Forwarded {
     }
 }
 
-/// The keys of the header CC. BCC is not stored.
-fn carbon_copies(headers: &FieldTable) -> Vec<String> {
-    match headers.get("CC") {
+/// The keys of the header CC or BCC.
+fn copies(headers: &FieldTable, name: &str) -> Vec<String> {
+    match headers.get(name) {
         Some(FieldValue::Array(keys)) => keys
             .iter()
             .filter_map(FieldValue::as_str)

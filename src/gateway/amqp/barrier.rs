@@ -162,7 +162,7 @@ fn drop_stored(tickets: &mut VecDeque<Ticket>, verdict: impl Fn(Ticket) -> Verdi
 /// What the client and the log read.
 const NOT_STORED: &str = "what was asked for could not be stored";
 /// Class and method of `tx.commit`.
-const COMMIT_IDS: (u16, u16) = (90, 20);
+pub(super) const COMMIT_IDS: (u16, u16) = (90, 20);
 
 #[cfg(test)]
 mod tests {

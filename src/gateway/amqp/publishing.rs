@@ -9,6 +9,7 @@ use crate::model::{BrokerError, Ticket};
 use crate::queue::{Outcome, UnsettledSlot};
 use crate::session::{Publish, Request, Settlement, Settling, StagedPublish};
 
+use super::barrier::COMMIT_IDS;
 use super::connection::{Awaited, Connection, Open};
 
 impl Connection {
@@ -122,11 +123,29 @@ impl Connection {
         for publish in publishes {
             self.publish(publish);
         }
+        let any = self.pending_publishes() > 0;
         let ticket = self.flush_publishes(&settled);
+        if any && self.any_refused() {
+            // All the rest of it is done, as RabbitMQ has it.
+            let error = BrokerError::Precondition("partial tx completion".to_owned());
+            self.session.refuse(channel, COMMIT_IDS, &error);
+            return;
+        }
         let place = self.session.output().pending_bytes();
         self.session
             .reply(channel, &leveret_protocol::method::TxCommitOk {});
         self.hold_for_log(place, ticket);
+    }
+
+    fn pending_publishes(&self) -> u32 {
+        let open = self.open.as_ref();
+        open.map_or(0, |open| open.publisher.pending())
+    }
+
+    /// Whether a queue refused a message of the last batch.
+    fn any_refused(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| !open.publisher.refused().is_empty())
     }
 
     /// Settles what clients have settled, as part of a transaction if there is

@@ -40,11 +40,17 @@ pub(super) struct Queued {
     pub(super) deliveries: u32,
 }
 
+/// Where a message stands among the others of its priority: just before the one
+/// with that place; those that stand before the same one, in the order of the
+/// second number. A message that did not have to wait for its time stands at its
+/// own place, with 0.
+pub(super) type Position = (Sequence, u64);
+
 /// The messages of one priority that wait, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     /// By position.
-    returned: BTreeMap<Sequence, Queued>,
+    returned: BTreeMap<Position, Queued>,
     returned_memory_bytes: u64,
     front: Run,
     ahead: Ahead,
@@ -177,14 +183,14 @@ impl Ready {
     }
 
     /// Position of the oldest message, if it is [at hand](Self::at_hand).
-    pub(super) fn next_position(&mut self) -> Option<Sequence> {
+    pub(super) fn next_position(&mut self) -> Option<Position> {
         if !self.at_hand() {
             return None;
         }
         if self.returned_is_next() {
             self.returned.keys().next().copied()
         } else {
-            Some(self.front.first())
+            Some((self.front.first(), 0))
         }
     }
 
@@ -229,7 +235,7 @@ impl Ready {
     }
 
     /// Puts a message beside the log, at that position.
-    pub(super) fn put_back(&mut self, position: Sequence, queued: Queued) {
+    pub(super) fn put_back(&mut self, position: Position, queued: Queued) {
         self.bytes += queued.message.stored_bytes() as u64;
         self.returned_memory_bytes += queued.message.memory_bytes() as u64;
         let before = self.returned.insert(position, queued);
@@ -241,7 +247,7 @@ impl Ready {
     pub(super) fn remove(
         &mut self,
         place: Sequence,
-        position: Sequence,
+        position: Position,
         before: &mut DeliveredBefore,
     ) -> Option<Queued> {
         if let Some(queued) = self.returned.remove(&position) {
@@ -386,7 +392,7 @@ impl Ready {
     #[cold]
     fn returned_comes_first(&self) -> bool {
         let first = self.returned.keys().next();
-        first.is_some_and(|position| self.start().is_none_or(|start| *position < start))
+        first.is_some_and(|(place, _)| self.start().is_none_or(|start| *place <= start))
     }
 
     fn takes_into_front(&self, memory_bytes: u64) -> bool {
