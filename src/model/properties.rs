@@ -70,7 +70,9 @@ impl Message {
 pub fn deliver_at(properties: &PropertyScan<'_>, arrived: u64) -> Option<u64> {
     let header = |name| properties.header(name, &Limits::default()).ok().flatten();
     let at = match header(DELAY_HEADER).and_then(|delay| delay.as_integer()) {
-        Some(delay) => arrived.saturating_add(u64::try_from(delay).ok()?.min(TIMER_MAX)),
+        // Of its arrival the millisecond is known: it is not to be early.
+        Some(delay @ 1..) => arrived.saturating_add(delay.unsigned_abs().min(TIMER_MAX) + 1),
+        Some(_) => return None,
         None => match header(DELIVER_AT_HEADER)? {
             FieldValue::Timestamp(seconds) => seconds.saturating_mul(1_000),
             other => u64::try_from(other.as_integer()?).ok()?,

@@ -29,13 +29,20 @@ pub(super) struct Deadlines {
 /// When a message dies that has a TTL of its own.
 pub(super) fn own_deadline(message: &Message) -> Option<u64> {
     let ttl = message.expiration()?;
-    Some(from_when(message).saturating_add(ttl))
+    Some(after(from_when(message), ttl))
 }
 
 /// When a message dies in a queue with that TTL.
 pub(super) fn deadline(message: &Message, of_queue: Option<u64>) -> Option<u64> {
-    let of_queue = of_queue.map(|ttl| from_when(message).saturating_add(ttl));
+    let of_queue = of_queue.map(|ttl| after(from_when(message), ttl));
     of_queue.into_iter().chain(own_deadline(message)).min()
+}
+
+/// So many milliseconds after a moment that is known to the millisecond, and
+/// not earlier: what was left of that millisecond is added, too.
+pub(super) fn after(moment: u64, milliseconds: u64) -> u64 {
+    let rest = u64::from(milliseconds > 0);
+    moment.saturating_add(milliseconds).saturating_add(rest)
 }
 
 /// When a message's time in its queue begins.

@@ -6,7 +6,7 @@
 //! moment sees to it first, so that nothing is delivered that is dead.
 
 use super::classic::Queue;
-use super::deadlines::from_when;
+use super::deadlines::{after, from_when};
 use super::ready::Queued;
 use super::unsettled::{Held, Holder};
 use crate::model::{DeathReason, Message, Now, Overflow};
@@ -87,7 +87,7 @@ impl Queue {
         if !self.letters_wait() {
             if let Some(ttl) = self.rules.message_ttl {
                 for (_, head) in self.backlog.heads() {
-                    due = due.min(from_when(head).saturating_add(ttl));
+                    due = due.min(after(from_when(head), ttl));
                 }
             }
             due = due.min(self.backlog.first_deadline().unwrap_or(u64::MAX));
@@ -99,7 +99,7 @@ impl Queue {
         if let Some(expires) = self.rules.expires
             && self.consumers.len() == 0
         {
-            due = due.min(self.used_at.saturating_add(expires));
+            due = due.min(after(self.used_at, expires));
         }
         if let Some(timeout) = self.rules.consumer_timeout
             && let Some((since, _, _)) = self.unsettled.oldest()
@@ -126,7 +126,7 @@ impl Queue {
     fn is_unused(&self, now: u64) -> bool {
         self.rules
             .expires
-            .is_some_and(|expires| self.used_at.saturating_add(expires) <= now)
+            .is_some_and(|expires| after(self.used_at, expires) <= now)
             && self.consumers.len() == 0
     }
 
@@ -235,7 +235,7 @@ impl Queue {
 }
 
 fn is_dead(message: &Message, ttl: u64, until: u64) -> bool {
-    from_when(message).saturating_add(ttl) < until
+    after(from_when(message), ttl) < until
 }
 
 /// Dead letters that may be on their way; they are in memory.
