@@ -81,9 +81,13 @@ abstract class Broker {
     }
 
     String queue() throws Exception {
+        return queue(null);
+    }
+
+    String queue(Map<String, Object> arguments) throws Exception {
         String name = unique("queue");
         queues.add(name);
-        channel.queueDeclare(name, true, false, false, null);
+        channel.queueDeclare(name, true, false, false, arguments);
         return name;
     }
 
