@@ -41,7 +41,7 @@ impl Queue {
     }
 
     /// A message's time has come.
-    pub(super) fn release(&mut self, queued: Queued) {
+    pub(super) fn release(&mut self, due: u64, queued: Queued) {
         if let Some(groups) = &self.groups
             && let Some(key) = groups.key(&queued.message)
             && groups.is_held_by(key, queued.sequence)
@@ -49,11 +49,12 @@ impl Queue {
             self.put_back(queued);
             return;
         }
-        if queued.deliveries > 0 {
-            // It was tried before: its place is its own.
-            self.backlog.put_back(queued);
-        } else {
+        // What its publisher scheduled comes in the order of its time; what was
+        // tried before has its place.
+        if queued.message.deliver_at() == Some(due) {
             self.backlog.release(queued);
+        } else {
+            self.backlog.put_back(queued);
         }
     }
 

@@ -90,8 +90,8 @@ impl Schedule {
         self.take_in(due, queued);
     }
 
-    /// Takes out the first message that is due.
-    pub(super) fn pop(&mut self, now: u64) -> Option<Queued> {
+    /// Takes out the first message that is due, with the moment at which it was.
+    pub(super) fn pop(&mut self, now: u64) -> Option<(u64, Queued)> {
         let (due, _) = *self.soon.keys().next()?;
         if due > now {
             return None;
@@ -99,7 +99,7 @@ impl Schedule {
         let (_, queued) = self.soon.pop_first()?;
         self.count -= 1;
         self.memory_bytes -= memory_bytes(&queued.message);
-        Some(queued)
+        Some((due, queued))
     }
 
     /// The next batch to be read.

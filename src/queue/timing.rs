@@ -112,8 +112,8 @@ impl Queue {
     /// Does what was due before `until`: the dead leave, what waited for its
     /// time joins the others. Whether nothing dead is left.
     pub(super) fn work_off(&mut self, until: u64) -> bool {
-        while let Some(queued) = self.schedule.pop(until.saturating_sub(1)) {
-            self.release(queued);
+        while let Some((due, queued)) = self.schedule.pop(until.saturating_sub(1)) {
+            self.release(due, queued);
         }
         if let Some(page) = self.schedule.page_wanted(until) {
             self.visits.push(page);
