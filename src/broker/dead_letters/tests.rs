@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use leveret_protocol::header::{BASIC_CLASS_ID, Properties};
 use leveret_protocol::{ContentHeader, Writer};
@@ -15,7 +16,7 @@ use crate::broker::{
     QueueRequest, Requester, Storage, Vhost, Wakes,
 };
 use crate::config::Users;
-use crate::model::{Body, ConnectionId, Destination, FieldTable};
+use crate::model::{Body, ConnectionId, Destination, FieldTable, FieldValue, Now};
 use crate::queue::{Got, Outcome};
 use crate::store::StoreSettings;
 
@@ -85,6 +86,10 @@ impl World {
         if let Some(key) = key {
             arguments.insert("x-dead-letter-routing-key", key);
         }
+        self.declare_with(name, durable, arguments);
+    }
+
+    fn declare_with(&self, name: &str, durable: bool, arguments: FieldTable) {
         let request = QueueRequest {
             name,
             durable,
@@ -468,6 +473,35 @@ async fn a_crash_finds_a_letter_in_one_queue() {
     assert_eq!(found(place.killed_now()), (vec![], all()), "written down");
     drop(world);
     assert_eq!(found(place), (vec![], all()), "stopped");
+}
+
+#[tokio::test]
+async fn a_crash_finds_an_expired_message_in_one_queue() {
+    let place = Place::new();
+    let mut world = place.start();
+    let hour = 3_600_000;
+    world.declare_with(
+        "in",
+        true,
+        FieldTable::from_iter([
+            ("x-dead-letter-exchange", "".into()),
+            ("x-dead-letter-routing-key", "dead".into()),
+            ("x-message-ttl", FieldValue::I64(hour)),
+        ]),
+    );
+    world.declare("dead", None, None);
+    world.publish("in", ["a", "b"]);
+    let found = |place: Place| {
+        let mut world = place.start();
+        (world.drain("in"), world.drain("dead"))
+    };
+    let all = || ["a", "b"].map(str::to_owned).to_vec();
+    let later = Now(world.node.now().0 + Duration::from_secs(7_200));
+    world.queue("in").tick(later, &mut world.wakes);
+    assert_eq!(world.counts("in"), (0, 0), "they have expired");
+    assert_eq!(found(place.killed_now()), (all(), vec![]));
+    world.forward().await;
+    assert_eq!(found(place.killed_now()), (vec![], all()));
 }
 
 #[tokio::test]
