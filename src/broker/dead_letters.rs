@@ -9,10 +9,7 @@
 //! A queue's host posts its letters under the queue's lock, so they keep their
 //! order; one task for the whole node moves them, with no lock held. Until then
 //! a letter is an unsettled message of its queue, which is where a restart
-//! finds it. What waits takes little beside it, but a queue that lets messages
-//! die of its own accord should stop while the task [is behind].
-//!
-//! [is behind]: DeadLetters::is_behind
+//! finds it, and which lets no more die while it has some thousands of them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +27,9 @@ mod drops;
 mod forwarder;
 mod headers;
 
+#[cfg(test)]
+mod tests;
+
 pub use forwarder::forward_dead_letters;
 
 /// The dead letters of a node that are on their way.
@@ -37,8 +37,6 @@ pub use forwarder::forward_dead_letters;
 pub struct DeadLetters {
     waiting: Mutex<VecDeque<Letter>>,
     posted: Notify,
-    /// Letters that were posted and are not settled.
-    on_their_way: AtomicU64,
     forwarded: AtomicU64,
     dropped: AtomicU64,
 }
@@ -68,13 +66,6 @@ struct Letter {
 }
 
 impl DeadLetters {
-    /// Whether so many are on their way that no more should die for now, as far
-    /// as that can be put off: by their age or for want of room.
-    #[must_use]
-    pub fn is_behind(&self) -> bool {
-        self.on_their_way.load(Ordering::Acquire) > BEHIND
-    }
-
     /// What became of those that are not on their way any more.
     #[must_use]
     pub fn counts(&self) -> DeadLetterCounts {
@@ -92,8 +83,6 @@ impl DeadLetters {
         rules: &QueueRules,
         letters: &mut Vec<DeadLetter>,
     ) {
-        self.on_their_way
-            .fetch_add(letters.len() as u64, Ordering::AcqRel);
         let letter = |dead: DeadLetter| Letter {
             source: Arc::downgrade(source),
             queue: source.name().clone(),
@@ -132,13 +121,9 @@ impl DeadLetters {
     /// So many have arrived, whatever became of them.
     fn arrived(&self, letters: usize) {
         self.forwarded.fetch_add(letters as u64, Ordering::AcqRel);
-        self.on_their_way
-            .fetch_sub(letters as u64, Ordering::AcqRel);
     }
 }
 
-/// Letters on their way from which on the task is behind.
-const BEHIND: u64 = 4_096;
 /// Letters that are moved with one look at each queue and one record.
 const LETTERS_AT_ONCE: usize = 1_024;
 /// Octets of those after which no more are added.

@@ -1,5 +1,5 @@
-//! What the virtual hosts of a node share: what is written down of the catalogs'
-//! changes, the queues' numbers, dead letters on their way.
+//! What the virtual hosts of a node share, above all what is written down of the
+//! catalogs' changes, and the queues' numbers.
 //!
 //! A change of a catalog is submitted while its lock is held, so that the
 //! order on disk is the order of the changes; nobody waits for the disk there.

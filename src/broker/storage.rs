@@ -186,6 +186,13 @@ impl Storage {
         self.store.close();
     }
 
+    /// Ends as if the process had been killed: what is not written is lost.
+    #[cfg(test)]
+    pub(super) fn abandon(&self) {
+        self.store.abandon();
+        self.metadata.close();
+    }
+
     /// A durable queue is new.
     pub(super) fn register(&self, queue: QueueId) {
         self.store.register(queue);

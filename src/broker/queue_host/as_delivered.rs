@@ -6,7 +6,7 @@ use std::sync::Arc;
 use leveret_protocol::header::PROPERTIES_OFFSET;
 use leveret_protocol::{Limits, Properties};
 
-use crate::model::{BlockBuilder, FieldValue, Message};
+use crate::model::{BlockBuilder, Body, FieldValue, Message};
 
 use super::super::properties::without_blind_copies;
 use super::QueueHost;
@@ -52,6 +52,13 @@ fn show_count(message: &mut Message, deliveries: u32) {
 fn with_header(message: &Message, header: &[u8]) -> Message {
     let mut builder = BlockBuilder::default();
     builder.arrived(message.arrived());
-    builder.push(message.envelope(), header, message.body(), message.traits());
+    let (envelope, traits) = (message.envelope(), message.traits());
+    match message.body() {
+        // It stays where it was read into.
+        Body::Chunks(chunks) => builder.push_large(envelope, header, chunks.to_vec(), traits),
+        body => {
+            builder.push(envelope, header, body, traits);
+        }
+    }
     Message::new(Arc::new(builder.finish()), 0)
 }

@@ -22,9 +22,9 @@ impl PageSource for Written {
 }
 
 impl QueueHost {
-    /// Passes on what the queue has noted and what has died in it, asks for what it will need and, if
-    /// memory is short, has messages written out. To be called with the lock
-    /// held, after everything that the queue was told.
+    /// Passes on what has died in the queue and what it has noted, asks for what
+    /// it will need and, if memory is short, has messages written out. To be
+    /// called with the lock held, after everything that the queue was told.
     #[inline]
     pub(super) fn settle_with_store(self: &Arc<Self>, state: &mut State) {
         if !state.queue.letters().is_empty() {

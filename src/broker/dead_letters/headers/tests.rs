@@ -230,6 +230,30 @@ fn carbon_copies_are_keys_of_it_unless_there_is_one_for_dead_letters() {
 }
 
 #[test]
+fn blind_copies_are_keys_that_no_death_shows() {
+    let headers = FieldTable::from_iter([("CC", strings(&["a"])), ("BCC", strings(&["b"]))]);
+    let letter = with_headers(headers);
+    let mut builder = crate::model::BlockBuilder::default();
+    let traits = Traits::default().with_blind_copies();
+    builder.push(letter.envelope(), letter.header(), letter.body(), traits);
+    let letter = Message::new(std::sync::Arc::new(builder.finish()), 0);
+    let copy = Forwarded::new(&letter, &death("in", DeathReason::Rejected));
+    assert_eq!(copy.routing_keys, ["new", "a", "b"]);
+    let died = entry("in", "rejected", 1, "orders", &["new", "a"]);
+    assert_eq!(deaths(&copy), [died]);
+    assert!(copy.traits.has_blind_copies(), "they go on with it");
+
+    let rerouted = Death {
+        routing_key: Some("dead"),
+        ..death("in", DeathReason::Rejected)
+    };
+    let copy = Forwarded::new(&letter, &rerouted);
+    assert_eq!(copy.routing_keys, ["dead"]);
+    assert!(!copy.traits.has_blind_copies());
+    assert_eq!(copy.headers.get("BCC"), None);
+}
+
+#[test]
 fn many_carbon_copies_do_not_make_a_header_that_no_client_takes() {
     let keys: Vec<String> = (0..1_000).map(|number| format!("{number:060}")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
