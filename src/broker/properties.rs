@@ -4,7 +4,9 @@
 use leveret_protocol::header::{self, PROPERTIES_OFFSET, PropertyScan};
 use leveret_protocol::{DecodeError, Limits, table};
 
-use crate::model::{BrokerError, FieldTable, FieldValue, TIMER_MAX, Traits, UserName, deliver_at};
+use crate::model::{
+    BrokerError, CANCEL_HEADER, FieldTable, FieldValue, TIMER_MAX, Traits, UserName, deliver_at,
+};
 
 /// A message's properties as far as the broker looks at them.
 #[derive(Debug)]
@@ -47,6 +49,19 @@ impl<'a> Notable<'a> {
                 if notable.add_keys(entries, "BCC")? {
                     notable.traits = notable.traits.with_blind_copies();
                 }
+            }
+            if entries.windows(8).any(|octets| octets == b"x-cancel")
+                && let Some(id) = scan
+                    .header(CANCEL_HEADER, &Limits::default())
+                    .map_err(malformed)?
+            {
+                let Some(_) = id.as_str() else {
+                    return Err(BrokerError::Precondition(format!(
+                        "unexpected format for '{CANCEL_HEADER}' header: a message-id is expected, got {}",
+                        id.type_name()
+                    )));
+                };
+                notable.traits = notable.traits.with_cancellation();
             }
             if entries.windows(3).any(|octets| octets == b"x-d") && deliver_at(&scan, 0).is_some() {
                 notable.traits = notable.traits.with_schedule();

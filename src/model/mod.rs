@@ -25,7 +25,7 @@ pub use message::{
 };
 pub use names::{ConsumerTag, ExchangeName, QueueName, UserName, VhostName};
 pub use progress::{Progress, TicketRange, Verdict};
-pub use properties::{DELAY_HEADER, DELIVER_AT_HEADER, TIMER_MAX, deliver_at};
+pub use properties::{CANCEL_HEADER, DELAY_HEADER, DELIVER_AT_HEADER, TIMER_MAX, deliver_at};
 pub use rules::{DeathReason, Deduplication, Growth, Overflow, QueueRules, Retry, RetryOf};
 pub use settings::{Destination, ExchangeKind, ExchangeSettings, Fsync, QueueSettings};
 pub use traits::Traits;

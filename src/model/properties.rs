@@ -11,6 +11,8 @@ pub const DELAY_HEADER: &str = "x-delay";
 /// The header that says when a message is to be delivered: milliseconds since
 /// 1970, or a timestamp.
 pub const DELIVER_AT_HEADER: &str = "x-deliver-at";
+/// The header of a message that takes back scheduled ones: their `message-id`.
+pub const CANCEL_HEADER: &str = "x-cancel-scheduled";
 /// The longest TTL and delay, in milliseconds: ten years, as RabbitMQ has it.
 pub const TIMER_MAX: u64 = 315_360_000_000;
 

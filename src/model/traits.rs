@@ -55,17 +55,31 @@ impl Traits {
         self.0 & BLIND_COPIES != 0
     }
 
+    /// Whether it is no message but takes scheduled ones back: the header
+    /// `x-cancel-scheduled`.
+    #[inline]
+    #[must_use]
+    pub fn cancels(self) -> bool {
+        self.0 & CANCELS != 0
+    }
+
     /// Whether a queue without rules of its own has to look into it.
     #[inline]
     #[must_use]
-    pub fn is_timed(self) -> bool {
-        self.0 & (EXPIRES | SCHEDULED) != 0
+    pub fn is_special(self) -> bool {
+        self.0 & (EXPIRES | SCHEDULED | CANCELS) != 0
     }
 
     /// It has a TTL of its own.
     #[must_use]
     pub fn with_expiration(self) -> Self {
         Self(self.0 | EXPIRES)
+    }
+
+    /// It takes scheduled messages back.
+    #[must_use]
+    pub fn with_cancellation(self) -> Self {
+        Self(self.0 | CANCELS)
     }
 
     /// It has the header `BCC`.
@@ -85,4 +99,5 @@ const PERSISTENT: u8 = 1;
 const EXPIRES: u8 = 2;
 const SCHEDULED: u8 = 4;
 const BLIND_COPIES: u8 = 8;
-const KNOWN: u8 = PERSISTENT | EXPIRES | SCHEDULED | BLIND_COPIES;
+const CANCELS: u8 = 16;
+const KNOWN: u8 = PERSISTENT | EXPIRES | SCHEDULED | BLIND_COPIES | CANCELS;

@@ -193,7 +193,7 @@ impl Queue {
     pub fn publish(&mut self, messages: &mut Vec<Message>, now: Now) -> Published {
         self.enqueued += messages.len() as u64;
         let alike = self.backlog.is_one_list() && self.memory.is_none() && !self.rules.may_refuse();
-        let published = if alike && !messages.iter().any(|one| one.traits().is_timed()) {
+        let published = if alike && !messages.iter().any(|one| one.traits().is_special()) {
             Published {
                 first: self.backlog.append(messages),
                 unplaced: Vec::new(),
@@ -464,6 +464,10 @@ impl Queue {
         if let Some((page, lost)) = self.schedule.paged_in(first, &mut loaded) {
             self.journal.freed.push(page);
             self.lost += lost;
+            for place in self.schedule.taken_back() {
+                self.settled += 1;
+                self.journal.settle(place);
+            }
             self.arm();
             self.check();
             return;
@@ -571,6 +575,15 @@ impl Queue {
             unplaced: Vec::new(),
         };
         for (position, message) in messages.drain(..).enumerate() {
+            if message.traits().cancels() {
+                self.backlog.skip_place();
+                self.settled += 1;
+                published
+                    .unplaced
+                    .push((position as u32, Unplaced::Command));
+                self.cancel_scheduled(&message);
+                continue;
+            }
             if let Err(why) = self.admit(&message, now) {
                 let sequence = self.backlog.skip_place();
                 published.unplaced.push((position as u32, why));

@@ -35,6 +35,8 @@ pub enum Unplaced {
     Refused,
     /// It has had the message before: that is no failure.
     Duplicate,
+    /// It was told to do something, and did.
+    Command,
 }
 
 /// A message that is to go to the dead letter exchange. It stays unsettled

@@ -2,7 +2,9 @@
 
 use super::classic::Queue;
 use super::ready::Queued;
-use crate::model::{DeathReason, Growth, Message, Retry, RetryOf, Sequence};
+use crate::model::{
+    CANCEL_HEADER, DeathReason, FieldValue, Growth, Message, Retry, RetryOf, Sequence,
+};
 
 impl Queue {
     /// Puts a message back that was handed out. `redelivered`: a client may have
@@ -55,6 +57,18 @@ impl Queue {
             self.backlog.release(queued);
         } else {
             self.backlog.put_back(queued);
+        }
+    }
+
+    /// Takes back the scheduled messages that `message` names.
+    pub(super) fn cancel_scheduled(&mut self, message: &Message) {
+        let Some(FieldValue::LongStr(id)) = message.header_value(CANCEL_HEADER) else {
+            return;
+        };
+        for place in self.schedule.cancel(&id) {
+            self.settled += 1;
+            self.journal.settle(place);
+            self.backlog.forget(place);
         }
     }
 

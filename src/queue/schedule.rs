@@ -9,7 +9,8 @@
 //! holds messages whose times lie close together; it is read again shortly
 //! before the first of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::ready::{Queued, Run};
@@ -29,6 +30,17 @@ pub(super) struct Schedule {
     writing: BTreeMap<Sequence, Leaving>,
     /// The batch that is being read.
     reading: Option<Due>,
+    /// Those in memory or in batches that have a `message-id`, by its hash.
+    by_id: BTreeSet<(u64, Due)>,
+    /// Messages in batches that were taken back.
+    cancelled: BTreeSet<Sequence>,
+    /// Names that were taken back while there were batches of which the names
+    /// are not known.
+    names_to_cancel: BTreeSet<u64>,
+    /// Messages that were taken back when they were read.
+    taken_back: Vec<Sequence>,
+    /// How many batches there are of which the names are not known.
+    nameless: usize,
     /// What is known of messages in batches beyond what their headers say.
     tries: BTreeMap<Sequence, (u32, u64)>,
     count: u64,
@@ -44,6 +56,8 @@ struct Batch {
     page: Page,
     /// The places of its messages, ascending.
     places: Box<[Sequence]>,
+    /// It comes from a store: what is in it was not looked at yet.
+    nameless: bool,
 }
 
 #[derive(Debug)]
@@ -96,10 +110,45 @@ impl Schedule {
         if due > now {
             return None;
         }
-        let (_, queued) = self.soon.pop_first()?;
+        let (key, queued) = self.soon.pop_first()?;
+        if let Some(name) = name(&queued.message) {
+            self.by_id.remove(&(name, key));
+        }
         self.count -= 1;
         self.memory_bytes -= memory_bytes(&queued.message);
         Some((due, queued))
+    }
+
+    /// Takes back the messages of that `message-id`; their places. Those in
+    /// batches that a store kept are taken back when they are read.
+    pub(super) fn cancel(&mut self, id: &[u8]) -> Vec<Sequence> {
+        let name = hash(id);
+        let all = (0, Sequence(0))..=(u64::MAX, Sequence(u64::MAX));
+        let (first, last) = ((name, *all.start()), (name, *all.end()));
+        let found: Vec<(u64, Due)> = self.by_id.range(first..=last).copied().collect();
+        if self.nameless > 0 {
+            self.names_to_cancel.insert(name);
+        }
+        let mut places = Vec::with_capacity(found.len());
+        for entry in found {
+            let (_, (due, place)) = entry;
+            self.by_id.remove(&entry);
+            self.count -= 1;
+            places.push(place);
+            match self.soon.remove(&(due, place)) {
+                Some(queued) => self.memory_bytes -= memory_bytes(&queued.message),
+                None => {
+                    self.cancelled.insert(place);
+                    self.tries.remove(&place);
+                }
+            }
+        }
+        places
+    }
+
+    /// Messages that turned out to be taken back when they were read.
+    pub(super) fn taken_back(&mut self) -> Vec<Sequence> {
+        std::mem::take(&mut self.taken_back)
     }
 
     /// The next batch to be read.
@@ -131,6 +180,16 @@ impl Schedule {
                 continue;
             }
             lost -= 1;
+            if self.cancelled.remove(&place) {
+                continue;
+            }
+            if batch.nameless
+                && name(&message).is_some_and(|name| self.names_to_cancel.contains(&name))
+            {
+                self.count -= 1;
+                self.taken_back.push(place);
+                continue;
+            }
             let (deliveries, due) = self.tries.remove(&place).unwrap_or((0, 0));
             let due = if due == 0 {
                 message.deliver_at().unwrap_or(0)
@@ -146,7 +205,21 @@ impl Schedule {
                 },
             );
         }
+        // Of what was lost, some may have been taken back.
+        let cancelled: Vec<Sequence> = batch
+            .places
+            .iter()
+            .filter(|place| self.cancelled.remove(place))
+            .copied()
+            .collect();
+        lost -= cancelled.len() as u64;
         self.count -= lost;
+        if batch.nameless {
+            self.nameless -= 1;
+            if self.nameless == 0 {
+                self.names_to_cancel.clear();
+            }
+        }
         Some((batch.page, lost))
     }
 
@@ -186,7 +259,11 @@ impl Schedule {
         let Leaving { entries, first_due } = self.writing.remove(&first)?;
         let Some(page) = page else {
             for (due, queued) in entries {
-                self.soon.insert(due, queued);
+                if self.cancelled.remove(&due.1) {
+                    self.memory_bytes -= memory_bytes(&queued.message);
+                } else {
+                    self.soon.insert(due, queued);
+                }
             }
             return Some(false);
         };
@@ -201,6 +278,7 @@ impl Schedule {
         let batch = Batch {
             page,
             places: places.into(),
+            nameless: false,
         };
         self.far.insert((first_due, first), batch);
         Some(true)
@@ -221,17 +299,33 @@ impl Schedule {
         tag: PageTag,
     ) {
         self.count += places.len() as u64;
+        self.nameless += 1;
         let batch = Batch {
             page,
             places: places.into(),
+            nameless: true,
         };
         self.far.insert((tag.due, first), batch);
     }
 
     fn take_in(&mut self, due: u64, queued: Queued) {
         self.memory_bytes += memory_bytes(&queued.message);
+        if let Some(name) = name(&queued.message) {
+            self.by_id.insert((name, (due, queued.sequence)));
+        }
         self.soon.insert((due, queued.sequence), queued);
     }
+}
+
+/// The hash of a message's `message-id`.
+fn name(message: &Message) -> Option<u64> {
+    message.message_id().map(|id| hash(id.as_bytes()))
+}
+
+fn hash(id: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn memory_bytes(message: &Message) -> u64 {
