@@ -18,8 +18,8 @@ use crate::model::{
     VhostName,
 };
 use crate::queue::{
-    ConsumerSlot, ConsumerSpec, Counts, Delivery, Get, Got, Outcome, Published, Queue, Restored,
-    UnsettledSlot,
+    ConsumerSlot, ConsumerSpec, Counts, Delivery, Get, Got, LagReport, Outcome, Published, Queue,
+    Restored, UnsettledSlot,
 };
 use crate::store::Settled;
 
@@ -165,6 +165,13 @@ impl QueueHost {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.state.lock().queue.counts()
+    }
+
+    /// How far behind its consumers are; who has settled nothing for `patience`
+    /// milliseconds is named.
+    #[must_use]
+    pub fn lag(&self, now: Now, patience: u64) -> LagReport {
+        self.state.lock().queue.lag(now, patience)
     }
 
     /// Takes messages, draining the list. A deleted queue drops them: whoever

@@ -10,14 +10,15 @@ use super::backlog::{Arrival, Backlog};
 use super::consumers::{Consumers, Taker};
 use super::deduplicate::Memory;
 use super::groups::Groups;
+use super::lag::Lag;
 use super::paging::Limits;
 use super::ready::{DeliveredBefore, Queued};
 use super::schedule::{SCHEDULED_CLASS, Schedule};
 use super::unsettled::{Held, Holder, Unsettled};
 use super::{
     Cancelled, ConsumeRefused, ConsumerSlot, ConsumerSpec, Counts, DeadLetter, Delivery, Get, Got,
-    Journal, Loaded, Outcome, PageIn, PageOut, Published, Restored, RestoredContent, Unplaced,
-    UnsettledSlot,
+    Journal, LagReport, Loaded, Outcome, PageIn, PageOut, Published, Restored, RestoredContent,
+    Unplaced, UnsettledSlot,
 };
 use crate::model::{
     DeathReason, Message, Now, Overflow, Page, QueueRules, QueueSettings, Sequence,
@@ -35,6 +36,7 @@ pub struct Queue {
     pub(super) unsettled: Unsettled,
     pub(super) consumers: Consumers,
     pub(super) journal: Journal,
+    pub(super) lag: Lag,
     pub(super) letters: Vec<DeadLetter>,
     /// Whether its rules are any.
     pub(super) has_rules: bool,
@@ -93,6 +95,7 @@ impl Queue {
                 .map(|rule| Box::new(Memory::new(rule))),
             unsettled: Unsettled::default(),
             consumers: Consumers::new(rules.single_active_consumer),
+            lag: Lag::default(),
             letters: Vec::new(),
             letters_out: 0,
             timed_out: Vec::new(),
@@ -149,6 +152,20 @@ impl Queue {
         self.backlog
             .count_bodies(self.rules.max_length_bytes.is_some());
         self.tick(now);
+    }
+
+    /// How far behind its consumers are. One that has settled nothing for
+    /// `patience` milliseconds is named.
+    #[must_use]
+    pub fn lag(&self, now: Now, patience: u64) -> LagReport {
+        let now = now.millis();
+        let heads = self.backlog.heads().map(|(_, head)| head.arrived());
+        LagReport {
+            oldest_age: heads.min().map(|arrived| now.saturating_sub(arrived)),
+            in_queue: self.lag.in_queue(),
+            to_settle: self.lag.to_settle(),
+            stalled: self.consumers.stalled(now, patience),
+        }
     }
 
     /// Whether nothing in it is ever to be done by itself.
@@ -278,6 +295,7 @@ impl Queue {
             let Some(Held { queued, holder }) = self.unsettled.remove(slot) else {
                 continue;
             };
+            self.lag.settled(slot, now.millis());
             match outcome {
                 Outcome::Ack => self.let_go(&queued),
                 Outcome::Discard if self.has_dead_letters() && holder != Holder::Letter => {
@@ -302,12 +320,12 @@ impl Queue {
             run = match run {
                 Some((same, count)) if same == consumer => Some((same, count + 1)),
                 before => {
-                    self.end_run(before);
+                    self.end_run(before, now);
                     Some((consumer, 1))
                 }
             };
         }
-        self.end_run(run);
+        self.end_run(run, now);
         self.unsettled.shrink();
         if self.is_timed() {
             self.arm();
@@ -328,18 +346,19 @@ impl Queue {
         if self.is_due(now) && !self.work_off(now.millis()) {
             return false;
         }
+        let before = deliveries.len();
         let mut bytes = 0;
         let mut first = true;
         while (first || bytes < budget_bytes) && self.at_hand() {
             if self.unsettled.is_full() {
                 return false;
             }
-            let Some(Taker { slot, no_ack }) = self.consumers.take_turn() else {
+            let Some(Taker { slot, no_ack }) = self.consumers.take_turn(now.millis()) else {
                 break;
             };
             let Some(queued) = self.take_next() else {
                 if !no_ack {
-                    self.consumers.give_back(slot, 1);
+                    self.consumers.give_back(slot, 1, now.millis());
                 }
                 return false;
             };
@@ -353,6 +372,12 @@ impl Queue {
                 message,
                 deliveries: count,
             });
+        }
+        let handed_out = deliveries.get(before..).unwrap_or_default();
+        if let (Some(first), Some(last)) = (handed_out.first(), handed_out.last()) {
+            let (count, now) = (handed_out.len(), now.millis());
+            self.lag
+                .delivered(&first.message, &last.message, count, now);
         }
         self.backlog.shrink();
         if self.is_timed() {
@@ -544,6 +569,7 @@ impl Queue {
         let message = Message::clone(&queued.message);
         let place = queued.sequence;
         let slot = self.unsettled.insert(Held { queued, holder });
+        self.lag.held(slot, now.millis());
         if self.rules.consumer_timeout.is_some() {
             self.unsettled.note_time(now.millis(), slot, place);
         }
@@ -561,9 +587,9 @@ impl Queue {
         }
     }
 
-    fn end_run(&mut self, run: Option<(ConsumerSlot, u32)>) {
+    fn end_run(&mut self, run: Option<(ConsumerSlot, u32)>, now: Now) {
         if let Some((consumer, count)) = run {
-            self.consumers.give_back(consumer, count);
+            self.consumers.give_back(consumer, count, now.millis());
         }
     }
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::rotation::Rotation;
-use super::{ChannelCredit, ConsumeRefused};
+use super::{ChannelCredit, ConsumeRefused, StalledConsumer};
 use crate::model::{ConsumerKey, FieldTable};
 
 /// Which of a queue's consumers; valid until it is cancelled.
@@ -75,6 +75,9 @@ struct Consumer {
     held: u32,
     /// Its number among all that ever came.
     joined: u64,
+    /// When it last settled something, or got the first that it holds, in
+    /// milliseconds since 1970.
+    active_at: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,6 +121,7 @@ impl Consumers {
             standing: Standing::Waiting,
             held: 0,
             joined: self.joined,
+            active_at: 0,
         };
         // More consumers than 32 bits count would take half a terabyte.
         let slot = ConsumerSlot(self.slots.vacant_key() as u32);
@@ -153,6 +157,19 @@ impl Consumers {
     /// The single active consumer, if the queue has one.
     pub(super) fn active(&self) -> Option<ConsumerSlot> {
         self.active
+    }
+
+    /// Those that hold messages and have settled none for so many milliseconds.
+    pub(super) fn stalled(&self, now: u64, patience: u64) -> Vec<StalledConsumer> {
+        let holders = self.slots.iter().filter(|(_, one)| one.held > 0);
+        holders
+            .map(|(_, one)| StalledConsumer {
+                key: one.spec.key,
+                held: one.held,
+                since: now.saturating_sub(one.active_at),
+            })
+            .filter(|one| one.since >= patience)
+            .collect()
     }
 
     /// Has the next one take over from the single active consumer.
@@ -204,7 +221,7 @@ impl Consumers {
     /// Picks who takes the next message, takes the credit for it and passes the
     /// turn on.
     #[inline]
-    pub(super) fn take_turn(&mut self) -> Option<Taker> {
+    pub(super) fn take_turn(&mut self, now: u64) -> Option<Taker> {
         loop {
             let slot = self.rotation.turn()?;
             let consumer = current(&mut self.slots, slot)?;
@@ -216,6 +233,9 @@ impl Consumers {
             }
             let channel_credit = spec.channel_credit.as_deref();
             if channel_credit.is_none_or(ChannelCredit::take) {
+                if consumer.held == 0 {
+                    consumer.active_at = now;
+                }
                 consumer.held += 1;
                 if consumer.has_credit() {
                     self.rotation.advance();
@@ -233,13 +253,14 @@ impl Consumers {
 
     /// Gives back the credit of `count` deliveries, also that of a consumer
     /// which is cancelled by now.
-    pub(super) fn give_back(&mut self, slot: ConsumerSlot, count: u32) {
+    pub(super) fn give_back(&mut self, slot: ConsumerSlot, count: u32, now: u64) {
         let Some(consumer) = self.slots.get_mut(slot.0 as usize) else {
             debug_assert!(false, "a consumer with unsettled messages was dropped");
             return;
         };
         debug_assert!(consumer.held >= count, "credit was given back twice");
         consumer.held -= count;
+        consumer.active_at = now;
         if let Some(credit) = &consumer.spec.channel_credit {
             credit.give_back(count);
         }

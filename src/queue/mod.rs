@@ -28,6 +28,7 @@ mod deduplicate;
 mod effects;
 mod groups;
 mod journal;
+mod lag;
 mod paging;
 mod ready;
 mod returns;
@@ -50,5 +51,6 @@ pub use effects::{
     Cancelled, ConsumeRefused, Counts, DeadLetter, Delivery, Get, Got, Outcome, Published, Unplaced,
 };
 pub use journal::Journal;
+pub use lag::{Histogram, LagReport, StalledConsumer};
 pub use paging::{Loaded, PageIn, PageOut, Restored, RestoredContent, RestoredRun};
 pub use unsettled::UnsettledSlot;

@@ -199,7 +199,7 @@ impl Queue {
                 break;
             };
             self.requeue(queued, true, false, now);
-            self.consumers.give_back(consumer, 1);
+            self.consumers.give_back(consumer, 1, now);
             if self.consumers.cancel(consumer).is_some() {
                 self.used_at = now;
                 self.timed_out.push(consumer);
