@@ -2,6 +2,7 @@
 //!
 //! Nothing here does anything; it knows no layer above the codec's values.
 
+mod erlang;
 mod error;
 mod ids;
 mod message;
@@ -9,6 +10,7 @@ mod names;
 mod progress;
 mod settings;
 
+pub use erlang::{erlang_binary, erlang_term};
 pub use error::{BrokerError, Entity, ReplyText};
 pub use ids::{
     ConnectionId, ConsumerKey, DeliveryTag, Now, Page, PublishSeqNo, QueueId, Sequence,
