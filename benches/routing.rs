@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use leveret::model::{Destination, FieldTable, FieldValue};
-use leveret::routing::{Binding, Routed, RoutingTable};
+use leveret::routing::{Binding, Publish, Routed, RoutingTable};
 
 fn bind(table: &mut RoutingTable, source: &str, queue: &str, key: &str) {
     bind_with(table, source, queue, key, FieldTable::new());
@@ -32,10 +32,13 @@ fn route(
     with: &FieldTable,
 ) {
     let mut routed = Routed::default();
-    table.route(to, &[key], with, &mut routed);
+    table.route(to, &Publish::new(&[key], with), &mut routed);
     let name = format!("{name}, reaching {}", routed.queues.len());
     c.bench_function(&name, |bencher| {
-        bencher.iter(|| table.route(black_box(to), &[black_box(key)], with, &mut routed));
+        bencher.iter(|| {
+            let keys = [black_box(key)];
+            table.route(black_box(to), &Publish::new(&keys, with), &mut routed);
+        });
     });
 }
 

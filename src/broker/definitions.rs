@@ -11,7 +11,7 @@ use crate::routing::{BindRefused, Binding, RoutingTable};
 use crate::store::metadata::Change;
 
 use super::ledger::queue_declared;
-use super::{Node, Vhost};
+use super::{Node, Vhost, Wakes};
 
 /// One thing to be there, or to be gone.
 #[derive(Clone, Debug)]
@@ -59,6 +59,7 @@ impl Node {
             prepared.push((vhost, catalog, plan));
         }
         let mut recorded = Vec::new();
+        let mut wakes = Wakes::default();
         for (vhost, catalog, plan) in &mut prepared {
             let mut changes = Vec::new();
             for (name, settings) in std::mem::take(&mut plan.queues) {
@@ -68,11 +69,24 @@ impl Node {
             changes.append(&mut plan.changes);
             vhost.introduce(catalog, &mut changes);
             recorded.append(&mut changes);
+            let mut histories = vhost.histories.lock();
             catalog.routing = std::mem::take(&mut plan.routing);
             vhost.changed();
+            histories.prune(&catalog.routing);
+            for binding in &plan.bound {
+                vhost.replay(
+                    &histories,
+                    &catalog.routing,
+                    binding,
+                    self.now(),
+                    &mut wakes,
+                );
+            }
             known.insert(vhost.name().clone(), Arc::clone(vhost));
         }
         self.ledger.submit(recorded);
+        drop(prepared);
+        wakes.fire();
         Ok(())
     }
 }
@@ -81,6 +95,8 @@ impl Node {
 struct Plan {
     routing: RoutingTable,
     queues: Vec<(QueueName, QueueSettings)>,
+    /// The new bindings.
+    bound: Vec<Binding>,
     /// What goes to disk, the queues left out: they have no numbers yet.
     changes: Vec<Change>,
 }
@@ -94,6 +110,7 @@ impl Plan {
         let mut plan = Self {
             routing: routing.clone(),
             queues: Vec::new(),
+            bound: Vec::new(),
             changes: Vec::new(),
         };
         for definition in definitions {
@@ -147,6 +164,7 @@ impl Plan {
             Ok(true) => {
                 let put = entries.and_then(|entries| entries.bound(binding));
                 self.changes.extend(put);
+                self.bound.push(binding.clone());
                 Ok(())
             }
             Ok(false) => Ok(()),

@@ -16,15 +16,18 @@ use crate::model::{
     Block, BlockBuilder, Body, BrokerError, ExchangeName, FieldTable, LARGE_BODY_BYTES, Message,
     Now, QueueId, Ticket, envelope_parts,
 };
-use crate::routing::{Routed, RoutingTable};
+use crate::routing::{Needs, Publish, Routed, RoutingTable};
 use crate::store::Settled;
 
 use super::properties::Notable;
+use super::random::Dice;
 use super::reply_to::{self, ReplyTargets};
 use super::{Outgoing, QueueHost, Requester, Storage, Vhost, Wakes};
 
 use record::RecordDraft;
+pub(super) use record::deliver;
 
+mod apart;
 mod record;
 
 /// A message as it comes from a gateway.
@@ -60,14 +63,16 @@ pub struct Publisher {
     routed: Routed,
     /// Targets of a message whose route is not kept.
     own_targets: Vec<u32>,
+    dice: Dice,
 }
 
 #[derive(Debug)]
 struct Route {
     envelope: Box<[u8]>,
+    /// None where each message is routed on its own.
     targets: Box<[u32]>,
-    /// Whether the headers can change where it leads.
-    reads_headers: bool,
+    /// What can change where it leads.
+    needs: Needs,
 }
 
 #[derive(Debug)]
@@ -109,6 +114,7 @@ impl Publisher {
             batch: Batch::default(),
             routed: Routed::default(),
             own_targets: Vec::new(),
+            dice: Dice::new(),
         }
     }
 
@@ -132,9 +138,12 @@ impl Publisher {
             return Ok(self.answer(incoming, incoming.header, wakes));
         }
         let route = self.route(incoming.envelope)?;
-        let targets = &self.route_list[route].targets;
+        let Route { targets, needs, .. } = &self.route_list[route];
         if targets.is_empty() {
-            return Ok(false);
+            return match *needs {
+                needs if needs.any(Needs::BEYOND_HEADERS) => self.publish_apart(incoming, needs),
+                _ => Ok(false),
+            };
         }
         let number = self.batch.store(incoming, incoming.header);
         self.batch.enqueue(number, targets, &mut self.targets);
@@ -215,11 +224,22 @@ impl Publisher {
 
     fn find_route(&mut self, envelope: &[u8]) -> Result<usize, BrokerError> {
         let (exchange, key) = parts(envelope)?;
-        self.find_targets(exchange, &[key], &FieldTable::new())?;
+        let needs = match exchange {
+            "" => Needs::NOTHING,
+            exchange => self.routing.needs(exchange),
+        };
+        let routing = Arc::clone(&self.routing);
+        if needs.any(Needs::BEYOND_HEADERS) {
+            self.own_targets.clear();
+            self.check_exchange(&routing, exchange)?;
+        } else {
+            let headers = FieldTable::new();
+            self.find_targets(&routing, exchange, &Publish::new(&[key], &headers))?;
+        }
         let route = Route {
             envelope: envelope.into(),
             targets: self.own_targets.as_slice().into(),
-            reads_headers: !exchange.is_empty() && self.routing.reads_headers(exchange),
+            needs,
         };
         let index = self.route_list.len();
         self.routes.insert(route.envelope.clone(), index);
@@ -230,35 +250,40 @@ impl Publisher {
     /// Fills `own_targets`.
     fn find_targets(
         &mut self,
+        routing: &RoutingTable,
         exchange: &str,
-        keys: &[&str],
-        headers: &FieldTable,
+        publish: &Publish<'_>,
     ) -> Result<(), BrokerError> {
         self.own_targets.clear();
         if exchange.is_empty() {
-            for key in keys {
+            for key in publish.keys {
                 self.add_target(key);
             }
             return Ok(());
         }
-        let name = || ExchangeName::from(exchange);
-        match self.routing.exchange(exchange) {
-            None => return Err(BrokerError::no_exchange(&name(), self.vhost.name())),
-            Some(settings) if settings.internal => {
-                let vhost = self.vhost.name();
-                return Err(BrokerError::Forbidden(format!(
-                    "cannot publish to internal exchange '{exchange}' in vhost '{vhost}'"
-                )));
-            }
-            Some(_) => {}
-        }
+        self.check_exchange(routing, exchange)?;
         let mut routed = std::mem::take(&mut self.routed);
-        self.routing.route(exchange, keys, headers, &mut routed);
+        routing.route(exchange, publish, &mut routed);
         for queue in &routed.queues {
             self.add_target(queue.as_str());
         }
         self.routed = routed;
         Ok(())
+    }
+
+    /// Refuses an exchange that cannot be published to.
+    fn check_exchange(&self, routing: &RoutingTable, exchange: &str) -> Result<(), BrokerError> {
+        let vhost = self.vhost.name();
+        match routing.exchange(exchange) {
+            None => Err(BrokerError::no_exchange(
+                &ExchangeName::from(exchange),
+                vhost,
+            )),
+            Some(settings) if settings.internal => Err(BrokerError::Forbidden(format!(
+                "cannot publish to internal exchange '{exchange}' in vhost '{vhost}'"
+            ))),
+            Some(_) => Ok(()),
+        }
     }
 
     fn add_target(&mut self, queue: &str) {
@@ -290,8 +315,10 @@ impl Publisher {
         }
         let (exchange, key) = parts(incoming.envelope)?;
         let route = self.route(incoming.envelope)?;
+        let needs = self.route_list[route].needs;
         let is_plain = notable.extra_keys().is_empty()
-            && (notable.headers().is_none() || !self.route_list[route].reads_headers);
+            && !needs.any(Needs::BEYOND_HEADERS)
+            && (notable.headers().is_none() || !needs.any(Needs::HEADERS));
         if is_plain {
             self.own_targets.clear();
             self.own_targets
@@ -300,7 +327,7 @@ impl Publisher {
             let mut keys = vec![key];
             keys.extend(notable.extra_keys().iter().map(String::as_str));
             let headers = notable.decode_headers()?;
-            self.find_targets(exchange, &keys, &headers)?;
+            self.find_targets_apart(incoming, header, exchange, &keys, &headers, needs)?;
         }
         if self.own_targets.is_empty() {
             return Ok(false);
@@ -317,11 +344,7 @@ impl Publisher {
         let Some((outbox, serial)) = self.reply_targets.find(key) else {
             return false;
         };
-        let mut batch = Batch::default();
-        batch.store(incoming, header);
-        batch.close_block();
-        if let Some((_, block)) = batch.blocks.pop() {
-            let message = Message::new(block, 0);
+        if let Some(message) = alone(incoming, header) {
             outbox.push(
                 Outgoing::Deliver {
                     serial,
@@ -415,6 +438,15 @@ impl Batch {
         self.blocks.clear();
         self.count = 0;
     }
+}
+
+/// A message in a block of its own.
+fn alone(incoming: &Incoming<'_>, header: &[u8]) -> Option<Message> {
+    let mut batch = Batch::default();
+    batch.store(incoming, header);
+    batch.close_block();
+    let (_, block) = batch.blocks.pop()?;
+    Some(Message::new(block, 0))
 }
 
 fn parts(envelope: &[u8]) -> Result<(&str, &str), BrokerError> {

@@ -15,6 +15,7 @@ use crate::model::{BrokerError, ConnectionId, QueueName, UserName, VhostName};
 use crate::routing::RoutingTable;
 
 use super::QueueHost;
+use super::histories::Histories;
 use super::ledger::Ledger;
 
 /// Who asks.
@@ -31,6 +32,7 @@ pub struct Requester {
 pub struct Vhost {
     pub(super) name: VhostName,
     pub(super) catalog: Mutex<Catalog>,
+    pub(super) histories: Mutex<Histories>,
     pub(super) queues: RwLock<HashMap<QueueName, Arc<QueueHost>>>,
     snapshot: ArcSwap<RoutingTable>,
     snapshot_stale: AtomicBool,
@@ -56,6 +58,7 @@ impl Vhost {
             name,
             snapshot: ArcSwap::from_pointee(catalog.routing.clone()),
             catalog: Mutex::new(catalog),
+            histories: Mutex::default(),
             queues: RwLock::default(),
             snapshot_stale: AtomicBool::new(false),
             version: AtomicU64::new(1),
@@ -115,6 +118,11 @@ impl Vhost {
     pub(super) fn changed(&self) {
         self.snapshot_stale.store(true, Ordering::Release);
         self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// To be called with the catalog locked, after exchanges went.
+    pub(super) fn exchanges_gone(&self, routing: &RoutingTable) {
+        self.histories.lock().prune(routing);
     }
 }
 

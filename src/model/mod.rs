@@ -23,4 +23,4 @@ pub use message::{
 };
 pub use names::{ConsumerTag, ExchangeName, QueueName, UserName, VhostName};
 pub use progress::{Progress, TicketRange, Verdict};
-pub use settings::{Destination, ExchangeKind, ExchangeSettings, Fsync, QueueSettings};
+pub use settings::{Destination, ExchangeKind, ExchangeSettings, Fsync, HashOn, QueueSettings};

@@ -2,16 +2,16 @@
 //!
 //! What a client may put into the `arguments` of `queue.declare`,
 //! `exchange.declare` and `basic.consume` stands in the tables of
-//! `arguments.rs`, one row per argument. Names that are in no table are kept
+//! `arguments.rs` and `exchange_arguments.rs`, one row per argument. Names that are in no table are kept
 //! and ignored, as RabbitMQ does; what RabbitMQ knows and Leveret has not built
 //! yet is refused and never ignored. Who asks is not known here.
 
 mod arguments;
 mod equivalence;
+mod exchange_arguments;
 mod settings;
 
-pub use arguments::{
-    ArgumentSpec, CONSUMER_ARGUMENTS, EXCHANGE_ARGUMENTS, Invalid, QUEUE_ARGUMENTS,
-};
+pub use arguments::{ArgumentSpec, CONSUMER_ARGUMENTS, Invalid, QUEUE_ARGUMENTS};
 pub use equivalence::{exchange_equivalent, queue_equivalent};
+pub use exchange_arguments::EXCHANGE_ARGUMENTS;
 pub use settings::{consumer_arguments, exchange_settings, queue_settings};

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::arguments::{
-    ArgumentSpec, CONSUMER_ARGUMENTS, EXCHANGE_ARGUMENTS, Invalid, QUEUE_ARGUMENTS,
-};
+use super::arguments::{ArgumentSpec, CONSUMER_ARGUMENTS, Invalid, QUEUE_ARGUMENTS};
+use super::exchange_arguments::{EXCHANGE_ARGUMENTS, check_delayed};
 use crate::model::{
     BrokerError, ConnectionId, Entity, ExchangeKind, ExchangeName, ExchangeSettings, FieldTable,
     QueueName, QueueSettings, VhostName,
@@ -52,15 +51,14 @@ pub fn exchange_settings(
     // as this.
     let unknown = || BrokerError::Precondition(format!("unknown exchange type '{kind}'"));
     let mut settings = ExchangeSettings {
-        kind: ExchangeKind::from_name(kind).ok_or_else(unknown)?,
         durable,
         auto_delete,
         internal,
-        alternate: None,
-        arguments: Arc::default(),
+        ..ExchangeSettings::new(ExchangeKind::from_name(kind).ok_or_else(unknown)?)
     };
     let exchange = || Entity::Exchange(name.clone(), vhost.clone());
     apply(EXCHANGE_ARGUMENTS, &mut settings, &arguments, exchange)?;
+    check_delayed(&settings).map_err(BrokerError::ArgumentInvalid)?;
     settings.arguments = Arc::new(arguments);
     Ok(settings)
 }
@@ -108,6 +106,7 @@ fn refusal(name: &str, invalid: Invalid, of: &Entity) -> BrokerError {
             format!("invalid arg '{name}' for {of} of queue type rabbit_classic_queue")
         }
         Invalid::NotBuilt => format!("invalid arg '{name}' for {of}: not supported yet"),
+        Invalid::Plainly(text) => text,
     })
 }
 
@@ -289,10 +288,10 @@ mod tests {
     #[test]
     fn exchange_types_are_known_or_refused() {
         for kind in ExchangeKind::ALL {
-            let settings = declare_exchange(kind.name(), FieldTable::new());
+            let settings = declare_exchange(kind.name(), one("x-delayed-type", "topic"));
             assert_eq!(settings.map(|settings| settings.kind), Ok(kind));
         }
-        for kind in ["", "Direct", "x-delayed-message", "x-consistent-hash"] {
+        for kind in ["", "Direct", "x-jms-topic", "x-local-random"] {
             assert_eq!(
                 declare_exchange(kind, FieldTable::new()),
                 Err(format!(

@@ -83,9 +83,10 @@ impl<'t> Known<'t> {
         }
     }
 
+    /// As which kind an exchange matches.
     fn exchange(&self, vhost: &VhostName, name: &ExchangeName) -> Option<ExchangeKind> {
         let settings = self.tables.get(vhost)?.exchange(name.as_str())?;
-        Some(settings.kind)
+        Some(settings.routes_as())
     }
 
     fn has_queue(&self, vhost: &VhostName, name: &QueueName) -> bool {
@@ -167,9 +168,13 @@ fn check_match(binding: &Located<BindingDefinition>, known: &Known<'_>, document
             "without a key only messages with an empty routing key take this binding of '{source}', \
              a {kind} exchange"
         )),
-        ExchangeKind::Fanout | ExchangeKind::Headers if !routing_key.is_empty() => warn(format!(
-            "the key '{routing_key}' has no effect, '{source}' is a {kind} exchange"
-        )),
+        ExchangeKind::Fanout | ExchangeKind::Headers | ExchangeKind::RecentHistory
+            if !routing_key.is_empty() =>
+        {
+            warn(format!(
+                "the key '{routing_key}' has no effect, '{source}' is a {kind} exchange"
+            ));
+        }
         _ => {}
     }
     let mode = arguments.get("x-match").and_then(|mode| mode.as_str());

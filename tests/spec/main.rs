@@ -16,6 +16,7 @@ mod configured;
 mod confirms;
 mod consuming;
 mod equivalence;
+mod exchange_types;
 mod exchanges;
 mod frames;
 mod get;
