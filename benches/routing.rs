@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use leveret::model::{Destination, FieldTable, FieldValue};
+use leveret::model::{Destination, ExchangeKind, ExchangeSettings, FieldTable, FieldValue};
 use leveret::routing::{Binding, Publish, Routed, RoutingTable};
 
 fn bind(table: &mut RoutingTable, source: &str, queue: &str, key: &str) {
@@ -73,6 +73,27 @@ fn by_key(c: &mut Criterion) {
         bind(&mut table, "amq.fanout", &format!("queue {n}"), "");
     }
     route(c, "fanout 1,000", &table, "amq.fanout", "", &none);
+}
+
+/// Types of which one binding takes a message.
+fn picking(c: &mut Criterion) {
+    let none = FieldTable::new();
+    for kind in [
+        ExchangeKind::ConsistentHash,
+        ExchangeKind::ModulusHash,
+        ExchangeKind::Random,
+    ] {
+        let mut table = RoutingTable::new();
+        table.declare_exchange("x".into(), ExchangeSettings::new(kind));
+        let mut bound = 0;
+        for bindings in [10, 1_000, 10_000] {
+            for n in bound..bindings {
+                bind(&mut table, "x", &format!("queue {n}"), "1");
+            }
+            bound = bindings;
+            route(c, &format!("{kind} {bindings}"), &table, "x", "key", &none);
+        }
+    }
 }
 
 /// Patterns as devices in rooms have them, with each kind of wildcard.
@@ -260,5 +281,5 @@ fn changes(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, by_key, topic, headers, changes);
+criterion_group!(benches, by_key, topic, headers, picking, changes);
 criterion_main!(benches);

@@ -172,7 +172,8 @@ fn check_match(binding: &Located<BindingDefinition>, known: &Known<'_>, document
             if !routing_key.is_empty() =>
         {
             warn(format!(
-                "the key '{routing_key}' has no effect, '{source}' is a {kind} exchange"
+                "the key '{routing_key}' has no effect, '{source}' is {} exchange",
+                with_article(kind)
             ));
         }
         _ => {}
@@ -183,7 +184,8 @@ fn check_match(binding: &Located<BindingDefinition>, known: &Known<'_>, document
     if kind != ExchangeKind::Headers {
         if !arguments.is_empty() {
             warn(format!(
-                "headers have no effect, '{source}' is a {kind} exchange"
+                "headers have no effect, '{source}' is {} exchange",
+                with_article(kind)
             ));
         }
     } else if let Some((name, _)) = headers.find(|(name, _)| name.starts_with("x-"))
@@ -194,6 +196,15 @@ fn check_match(binding: &Located<BindingDefinition>, known: &Known<'_>, document
              names that begin with 'x-'"
         ));
     }
+}
+
+fn with_article(kind: ExchangeKind) -> String {
+    let article = if kind.name().starts_with('x') {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {kind}")
 }
 
 fn check_exchanges(topology: &Topology, known: &Known<'_>, document: &Document<'_>) {
