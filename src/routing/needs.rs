@@ -27,12 +27,6 @@ impl Needs {
     pub const fn any(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
-
-    /// Whether all of `other` is in it.
-    #[must_use]
-    pub const fn all(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
 }
 
 impl BitOr for Needs {
