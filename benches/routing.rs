@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use leveret::model::{Destination, FieldTable, FieldValue};
-use leveret::routing::{Binding, Routed, RoutingTable};
+use leveret::model::{Destination, ExchangeKind, ExchangeSettings, FieldTable, FieldValue};
+use leveret::routing::{Binding, Publish, Routed, RoutingTable};
 
 fn bind(table: &mut RoutingTable, source: &str, queue: &str, key: &str) {
     bind_with(table, source, queue, key, FieldTable::new());
@@ -32,10 +32,13 @@ fn route(
     with: &FieldTable,
 ) {
     let mut routed = Routed::default();
-    table.route(to, &[key], with, &mut routed);
+    table.route(to, &Publish::new(&[key], with), &mut routed);
     let name = format!("{name}, reaching {}", routed.queues.len());
     c.bench_function(&name, |bencher| {
-        bencher.iter(|| table.route(black_box(to), &[black_box(key)], with, &mut routed));
+        bencher.iter(|| {
+            let keys = [black_box(key)];
+            table.route(black_box(to), &Publish::new(&keys, with), &mut routed);
+        });
     });
 }
 
@@ -70,6 +73,27 @@ fn by_key(c: &mut Criterion) {
         bind(&mut table, "amq.fanout", &format!("queue {n}"), "");
     }
     route(c, "fanout 1,000", &table, "amq.fanout", "", &none);
+}
+
+/// Types of which one binding takes a message.
+fn picking(c: &mut Criterion) {
+    let none = FieldTable::new();
+    for kind in [
+        ExchangeKind::ConsistentHash,
+        ExchangeKind::ModulusHash,
+        ExchangeKind::Random,
+    ] {
+        let mut table = RoutingTable::new();
+        table.declare_exchange("x".into(), ExchangeSettings::new(kind));
+        let mut bound = 0;
+        for bindings in [10, 1_000, 10_000] {
+            for n in bound..bindings {
+                bind(&mut table, "x", &format!("queue {n}"), "1");
+            }
+            bound = bindings;
+            route(c, &format!("{kind} {bindings}"), &table, "x", "key", &none);
+        }
+    }
 }
 
 /// Patterns as devices in rooms have them, with each kind of wildcard.
@@ -257,5 +281,5 @@ fn changes(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, by_key, topic, headers, changes);
+criterion_group!(benches, by_key, topic, headers, picking, changes);
 criterion_main!(benches);

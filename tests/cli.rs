@@ -234,6 +234,55 @@ fn route_explains_a_decision_of_the_router() {
 }
 
 #[test]
+fn route_tells_where_a_hash_or_a_lot_leads() {
+    let leveret = Leveret::with_file(
+        "[[exchange]]\nname = \"ids\"\ntype = \"x-consistent-hash\"\n\
+         arguments = { hash-property = \"message_id\" }\n\
+         [[exchange]]\nname = \"lots\"\ntype = \"x-random\"\n\
+         [[queue]]\nname = \"a\"\n[[queue]]\nname = \"b\"\n\
+         [[binding]]\nfrom = \"ids\"\nto_queue = \"a\"\nkey = \"1\"\n\
+         [[binding]]\nfrom = \"ids\"\nto_queue = \"b\"\nkey = \"1\"\n\
+         [[binding]]\nfrom = \"lots\"\nto_queue = \"a\"\n\
+         [[binding]]\nfrom = \"lots\"\nto_queue = \"b\"\n",
+    );
+    for (exchange, option, begin) in [
+        (
+            "ids",
+            "--message-id",
+            "exchange 'ids' (x-consistent-hash), published to:\n",
+        ),
+        (
+            "lots",
+            "--random",
+            "exchange 'lots' (x-random), published to:\n",
+        ),
+    ] {
+        let reached = |value: &str| {
+            let outcome = leveret.run(&[
+                "route",
+                "leveret.toml",
+                "--exchange",
+                exchange,
+                option,
+                value,
+            ]);
+            assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+            assert!(outcome.stdout.starts_with(begin), "{}", outcome.stdout);
+            let picked = outcome
+                .stdout
+                .contains("\n  1 other binding is not picked\n");
+            assert!(picked, "{}", outcome.stdout);
+            outcome.stdout
+        };
+        assert_eq!(reached("1"), reached("1"));
+        let all: String = (0..20).map(|number| reached(&number.to_string())).collect();
+        for line in ["\nreaches 'a'\n", "\nreaches 'b'\n"] {
+            assert!(all.contains(line), "20 messages go both ways: {all}");
+        }
+    }
+}
+
+#[test]
 fn route_has_an_object_for_programs() {
     let leveret = Leveret::with_file(RIGHT);
     let routed = |key: &str, exchange: &str| {
@@ -258,6 +307,7 @@ fn route_has_an_object_for_programs() {
             "steps": [{
                 "exchange": "logs",
                 "type": "topic",
+                "routes_as": "topic",
                 "via": "published",
                 "from": null,
                 "matched": [{

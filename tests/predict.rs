@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use leveret::Broker;
+use leveret::routing::Publish;
 use leveret::topology::BrokerFile;
 use leveret_protocol::method::*;
 use leveret_protocol::{FieldTable, FieldValue, Method, Properties};
@@ -384,7 +385,8 @@ fn publish(case: &Case, address: SocketAddr) -> Reached {
 fn predicted(case: &Case, file: &BrokerFile) -> Vec<Vec<String>> {
     let table = file.topology.routing_table(&"/".into());
     let queues = |sent: &Sent| {
-        let explanation = table.explain(&sent.exchange, &sent.keys(), &sent.headers());
+        let (keys, headers) = (sent.keys(), sent.headers());
+        let explanation = table.explain(&sent.exchange, &Publish::new(&keys, &headers));
         let names = explanation.queues.iter().map(|name| name.as_str());
         let mut names: Vec<_> = names
             .filter(|name| file.topology.queue(&"/".into(), &(*name).into()).is_some())

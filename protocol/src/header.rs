@@ -211,6 +211,40 @@ impl<'a> PropertyScan<'a> {
     }
 }
 
+/// Properties that tell a message apart from others, for whoever needs them:
+/// the publish path usually does not, so [`PropertyScan`] passes over them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct IdentifierScan<'a> {
+    /// The application's id of the message.
+    pub message_id: Option<&'a str>,
+    /// Pairs an answer with its request.
+    pub correlation_id: Option<&'a str>,
+    /// Seconds since 1970.
+    pub timestamp: Option<u64>,
+}
+
+impl<'a> IdentifierScan<'a> {
+    /// Finds them in property flags and list.
+    ///
+    /// # Errors
+    /// 502 if the properties up to there are malformed.
+    pub fn new(properties: &'a [u8]) -> Result<Self, DecodeError> {
+        let text = |bit| match Place::of(properties, bit)?.value {
+            [] => Ok(None),
+            value => Rest(value).take(short_string).map(Some),
+        };
+        let timestamp = match Place::of(properties, 6)?.value {
+            [] => None,
+            value => Some(Rest(value).take(be_u64)?),
+        };
+        Ok(Self {
+            message_id: text(7)?,
+            correlation_id: text(10)?,
+            timestamp,
+        })
+    }
+}
+
 /// Decodes the entries of [`PropertyScan::headers`].
 ///
 /// # Errors

@@ -148,6 +148,18 @@ proptest! {
     }
 
     #[test]
+    fn identifiers_are_found_among_all_properties(list in properties(), cut in any::<prop::sample::Index>()) {
+        let mut octets = Vec::new();
+        list.encode(&mut octets);
+        let found = header::IdentifierScan::new(&octets).expect("properties");
+        prop_assert_eq!(found.message_id, list.message_id.as_deref());
+        prop_assert_eq!(found.correlation_id, list.correlation_id.as_deref());
+        prop_assert_eq!(found.timestamp, list.timestamp);
+        // Cut off, they are not those of the whole, and nothing panics.
+        let _ = header::IdentifierScan::new(&octets[..cut.index(octets.len())]);
+    }
+
+    #[test]
     fn a_stream_cut_anywhere_gives_the_same_frames(
         frames in vec(any_frame(), 1..8),
         cuts in vec(1usize..40, 1..40),

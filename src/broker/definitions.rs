@@ -11,7 +11,7 @@ use crate::routing::{BindRefused, Binding, RoutingTable};
 use crate::store::metadata::Change;
 
 use super::ledger::queue_declared;
-use super::{Node, Vhost};
+use super::{Node, Vhost, Wakes};
 
 /// One thing to be there, or to be gone.
 #[derive(Clone, Debug)]
@@ -59,6 +59,7 @@ impl Node {
             prepared.push((vhost, catalog, plan));
         }
         let mut recorded = Vec::new();
+        let mut wakes = Wakes::default();
         for (vhost, catalog, plan) in &mut prepared {
             let mut changes = Vec::new();
             for (name, settings) in std::mem::take(&mut plan.queues) {
@@ -68,11 +69,24 @@ impl Node {
             changes.append(&mut plan.changes);
             vhost.introduce(catalog, &mut changes);
             recorded.append(&mut changes);
+            let mut histories = vhost.histories.lock();
             catalog.routing = std::mem::take(&mut plan.routing);
             vhost.changed();
+            histories.prune(&catalog.routing);
+            for binding in &plan.bound {
+                vhost.replay(
+                    &histories,
+                    &catalog.routing,
+                    binding,
+                    self.now(),
+                    &mut wakes,
+                );
+            }
             known.insert(vhost.name().clone(), Arc::clone(vhost));
         }
         self.ledger.submit(recorded);
+        drop(prepared);
+        wakes.fire();
         Ok(())
     }
 }
@@ -81,6 +95,8 @@ impl Node {
 struct Plan {
     routing: RoutingTable,
     queues: Vec<(QueueName, QueueSettings)>,
+    /// The new bindings.
+    bound: Vec<Binding>,
     /// What goes to disk, the queues left out: they have no numbers yet.
     changes: Vec<Change>,
 }
@@ -94,6 +110,7 @@ impl Plan {
         let mut plan = Self {
             routing: routing.clone(),
             queues: Vec::new(),
+            bound: Vec::new(),
             changes: Vec::new(),
         };
         for definition in definitions {
@@ -147,6 +164,7 @@ impl Plan {
             Ok(true) => {
                 let put = entries.and_then(|entries| entries.bound(binding));
                 self.changes.extend(put);
+                self.bound.push(binding.clone());
                 Ok(())
             }
             Ok(false) => Ok(()),
@@ -182,13 +200,49 @@ impl Vhost {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crate::Broker;
-    use crate::model::VhostName;
+    use crate::broker::{Incoming, Publisher, Requester, Wakes};
+    use crate::model::{Body, ConnectionId, VhostName};
     use crate::topology::{self, BrokerFile, Topology};
 
     fn changes(text: &str) -> Vec<topology::Change> {
         let file = BrokerFile::parse("leveret.toml", text).expect("the file is right");
         topology::diff(&Topology::default(), &file.topology).expect("nothing to conflict with")
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_a_file_binds_gets_the_history_too() {
+        let broker = Broker::start_on("127.0.0.1:0").await.expect("a free port");
+        let node = broker.node();
+        let before = "[[exchange]]\nname = \"h\"\ntype = \"x-recent-history\"\n";
+        topology::apply(&changes(before), node).expect("there is nothing else");
+        let vhost = node.vhost(&"/".into()).expect("it is always there");
+        let requester = Requester {
+            connection: ConnectionId(1),
+            user: "guest".into(),
+        };
+        let replies = Arc::clone(node.reply_targets());
+        let mut publisher = Publisher::new(node.clock(), Arc::clone(&vhost), replies, requester);
+        let incoming = Incoming {
+            envelope: b"\x01h\0",
+            header: &[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0],
+            body: Body::Slice(b"body"),
+            persistent: false,
+            notable: false,
+        };
+        let mut wakes = Wakes::default();
+        let routed = publisher.publish(&incoming, &mut wakes);
+        assert_eq!(routed, Ok(false), "nothing is bound yet");
+
+        let after = "[[queue]]\nname = \"q\"\n[[binding]]\nfrom = \"h\"\nto_queue = \"q\"\n";
+        let after = changes(&format!("{before}{after}"));
+        for _ in 0..2 {
+            topology::apply(&after, node).expect("nothing stands against it");
+            let queue = vhost.find_queue("q").expect("it was created");
+            assert_eq!(queue.counts().ready, 1, "once, however often it is read");
+        }
     }
 
     #[tokio::test]

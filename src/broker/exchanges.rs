@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use leveret_protocol::SmolStr;
 
-use crate::model::{BrokerError, Destination, Entity, ExchangeName, FieldTable};
+use crate::model::{BrokerError, Destination, Entity, ExchangeName, FieldTable, Now};
 use crate::policy;
 use crate::routing::Binding;
 
 use super::vhost::clean_name;
-use super::{Requester, Vhost};
+use super::{Requester, Vhost, Wakes};
 
 /// What a client wants an exchange to be.
 #[derive(Clone, Debug)]
@@ -114,16 +114,24 @@ impl Vhost {
                 self.record(&mut catalog, changes);
             }
             self.changed();
+            self.exchanges_gone(&catalog.routing);
         }
         Ok(())
     }
 
-    /// Makes a binding; one that is there already is fine.
+    /// Makes a binding; one that is there already is fine. If the source keeps
+    /// a history, the destination gets it.
     ///
     /// # Errors
     /// 403 for the default exchange, 404 if either end is missing, 405 for
     /// another connection's queue, 406 for bad arguments.
-    pub fn bind(&self, request: BindRequest<'_>, requester: &Requester) -> Result<(), BrokerError> {
+    pub fn bind(
+        &self,
+        request: BindRequest<'_>,
+        requester: &Requester,
+        now: Now,
+        wakes: &mut Wakes,
+    ) -> Result<(), BrokerError> {
         let binding = self.binding(request)?;
         // Under the catalog's lock, so that the queue cannot go in between.
         let mut catalog = self.catalog.lock();
@@ -131,12 +139,14 @@ impl Vhost {
             self.queue(queue, requester)?;
         }
         let entries = self.entries(&catalog.routing, &[]);
+        let histories = self.histories.lock();
         match catalog.routing.bind(binding.clone()) {
             Ok(true) => {
                 if let Some(entries) = entries {
                     self.record(&mut catalog, Vec::from_iter(entries.bound(&binding)));
                 }
                 self.changed();
+                self.replay(&histories, &catalog.routing, &binding, now, wakes);
                 Ok(())
             }
             Ok(false) => Ok(()),
@@ -168,6 +178,9 @@ impl Vhost {
                 self.record(&mut catalog, changes);
             }
             self.changed();
+            if !removed.auto_deleted.is_empty() {
+                self.exchanges_gone(&catalog.routing);
+            }
         }
         Ok(())
     }

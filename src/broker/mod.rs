@@ -3,7 +3,7 @@
 //! wire format beyond the messages' own.
 //!
 //! Locks are taken in one order and held for a few lines, never across an
-//! await: catalog, then one queue, then one outbox.
+//! await: catalog, then histories, then one queue, then one outbox.
 
 mod access;
 mod alarms;
@@ -12,6 +12,7 @@ mod dead_letters;
 mod definitions;
 mod durability;
 mod exchanges;
+mod histories;
 mod ledger;
 mod monitor;
 mod node;

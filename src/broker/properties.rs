@@ -1,12 +1,14 @@
 //! What a message's properties ask of the broker: more routing keys (CC, BCC),
 //! a checked user, things that are not built.
 
-use leveret_protocol::header::{self, PROPERTIES_OFFSET, PropertyScan};
+use leveret_protocol::header::{self, IdentifierScan, PROPERTIES_OFFSET, PropertyScan};
 use leveret_protocol::{DecodeError, Limits, table};
 
 use crate::model::{
-    BrokerError, CANCEL_HEADER, FieldTable, FieldValue, TIMER_MAX, Traits, UserName, deliver_at,
+    BrokerError, CANCEL_HEADER, FieldTable, FieldValue, Message, TIMER_MAX, Traits, UserName,
+    deliver_at,
 };
+use crate::routing::Identifiers;
 
 /// A message's properties as far as the broker looks at them.
 #[derive(Debug)]
@@ -115,6 +117,63 @@ impl<'a> Notable<'a> {
         self.extra_keys.extend(keys.into_iter().map(str::to_owned));
         Ok(true)
     }
+}
+
+/// What a message that was taken in before shows to the router.
+#[derive(Debug)]
+pub(super) struct Shown<'a> {
+    routing_key: &'a str,
+    extra_keys: Vec<String>,
+    pub(super) headers: FieldTable,
+    pub(super) identifiers: Identifiers<'a>,
+}
+
+impl<'a> Shown<'a> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// 502 if its properties are malformed, which those of a message that was
+    /// taken in are not.
+    pub(super) fn of(message: &'a Message) -> Result<Self, BrokerError> {
+        let properties = message.header().get(PROPERTIES_OFFSET..);
+        let scan = PropertyScan::new(properties.unwrap_or_default()).map_err(malformed)?;
+        let headers = match scan.headers {
+            Some(entries) => table::decode(entries, &Limits::default()).map_err(malformed)?,
+            None => FieldTable::new(),
+        };
+        let extra_keys = match headers.get("CC") {
+            Some(FieldValue::Array(keys)) => keys.iter().filter_map(FieldValue::as_str).collect(),
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            routing_key: message.routing_key(),
+            extra_keys: extra_keys.into_iter().map(str::to_owned).collect(),
+            headers,
+            identifiers: identifiers(message.header())?,
+        })
+    }
+
+    /// Its routing key and those of its CC header.
+    pub(super) fn keys(&self) -> Vec<&str> {
+        let extra_keys = self.extra_keys.iter().map(String::as_str);
+        std::iter::once(self.routing_key)
+            .chain(extra_keys)
+            .collect()
+    }
+}
+
+/// What tells a message apart. `header` is a content header's payload.
+///
+/// # Errors
+/// 502 if its properties are malformed.
+pub(super) fn identifiers(header: &[u8]) -> Result<Identifiers<'_>, BrokerError> {
+    let properties = header.get(PROPERTIES_OFFSET..).unwrap_or_default();
+    let scan = IdentifierScan::new(properties).map_err(malformed)?;
+    Ok(Identifiers {
+        message_id: scan.message_id,
+        correlation_id: scan.correlation_id,
+        timestamp: scan.timestamp,
+    })
 }
 
 /// A content header without BCC, as a consumer gets it.

@@ -13,17 +13,23 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use crate::model::{
-    Body, BrokerError, ExchangeName, FieldTable, Now, QueueId, Ticket, Traits, envelope_parts,
+    Body, BrokerError, ExchangeName, FieldTable, Message, Now, QueueId, Ticket, Traits,
+    envelope_parts,
 };
-use crate::routing::{Routed, RoutingTable};
+use crate::routing::{Needs, Publish, Routed, RoutingTable};
 use crate::store::Settled;
 
 use super::properties::{Notable, without_blind_copies};
+use super::random::Dice;
 use super::reply_to::{self, ReplyTargets};
 use super::{Clock, Outgoing, Requester, Storage, Vhost, Wakes};
 
 pub(super) use batch::{Batch, Target};
+pub(super) use record::deliver;
 
+pub(super) use apart::history_length;
+
+mod apart;
 mod batch;
 mod record;
 
@@ -61,14 +67,16 @@ pub struct Publisher {
     routed: Routed,
     /// Targets of a message whose route is not kept.
     own_targets: Vec<u32>,
+    dice: Dice,
 }
 
 #[derive(Debug)]
 struct Route {
     envelope: Box<[u8]>,
+    /// None where each message is routed on its own.
     targets: Box<[u32]>,
-    /// Whether the headers can change where it leads.
-    reads_headers: bool,
+    /// What can change where it leads.
+    needs: Needs,
 }
 
 impl Publisher {
@@ -96,6 +104,7 @@ impl Publisher {
             batch: Batch::default(),
             routed: Routed::default(),
             own_targets: Vec::new(),
+            dice: Dice::new(),
         }
     }
 
@@ -121,9 +130,12 @@ impl Publisher {
             return Ok(self.answer(incoming, incoming.header, wakes));
         }
         let route = self.route(incoming.envelope)?;
-        let targets = &self.route_list[route].targets;
+        let Route { targets, needs, .. } = &self.route_list[route];
         if targets.is_empty() {
-            return Ok(false);
+            return match *needs {
+                needs if needs.any(Needs::BEYOND_HEADERS) => self.publish_apart(incoming, needs),
+                _ => Ok(false),
+            };
         }
         let traits = Traits::new(incoming.persistent);
         let number = self
@@ -215,11 +227,22 @@ impl Publisher {
 
     fn find_route(&mut self, envelope: &[u8]) -> Result<usize, BrokerError> {
         let (exchange, key) = parts(envelope)?;
-        self.find_targets(exchange, &[key], &FieldTable::new())?;
+        let needs = match exchange {
+            "" => Needs::NOTHING,
+            exchange => self.routing.needs(exchange),
+        };
+        let routing = Arc::clone(&self.routing);
+        if needs.any(Needs::BEYOND_HEADERS) {
+            self.own_targets.clear();
+            self.check_exchange(&routing, exchange)?;
+        } else {
+            let headers = FieldTable::new();
+            self.find_targets(&routing, exchange, &Publish::new(&[key], &headers))?;
+        }
         let route = Route {
             envelope: envelope.into(),
             targets: self.own_targets.as_slice().into(),
-            reads_headers: !exchange.is_empty() && self.routing.reads_headers(exchange),
+            needs,
         };
         let index = self.route_list.len();
         self.routes.insert(route.envelope.clone(), index);
@@ -230,35 +253,40 @@ impl Publisher {
     /// Fills `own_targets`.
     fn find_targets(
         &mut self,
+        routing: &RoutingTable,
         exchange: &str,
-        keys: &[&str],
-        headers: &FieldTable,
+        publish: &Publish<'_>,
     ) -> Result<(), BrokerError> {
         self.own_targets.clear();
         if exchange.is_empty() {
-            for key in keys {
+            for key in publish.keys {
                 self.add_target(key);
             }
             return Ok(());
         }
-        let name = || ExchangeName::from(exchange);
-        match self.routing.exchange(exchange) {
-            None => return Err(BrokerError::no_exchange(&name(), self.vhost.name())),
-            Some(settings) if settings.internal => {
-                let vhost = self.vhost.name();
-                return Err(BrokerError::Forbidden(format!(
-                    "cannot publish to internal exchange '{exchange}' in vhost '{vhost}'"
-                )));
-            }
-            Some(_) => {}
-        }
+        self.check_exchange(routing, exchange)?;
         let mut routed = std::mem::take(&mut self.routed);
-        self.routing.route(exchange, keys, headers, &mut routed);
+        routing.route(exchange, publish, &mut routed);
         for queue in &routed.queues {
             self.add_target(queue.as_str());
         }
         self.routed = routed;
         Ok(())
+    }
+
+    /// Refuses an exchange that cannot be published to.
+    fn check_exchange(&self, routing: &RoutingTable, exchange: &str) -> Result<(), BrokerError> {
+        let vhost = self.vhost.name();
+        match routing.exchange(exchange) {
+            None => Err(BrokerError::no_exchange(
+                &ExchangeName::from(exchange),
+                vhost,
+            )),
+            Some(settings) if settings.internal => Err(BrokerError::Forbidden(format!(
+                "cannot publish to internal exchange '{exchange}' in vhost '{vhost}'"
+            ))),
+            Some(_) => Ok(()),
+        }
     }
 
     fn add_target(&mut self, queue: &str) {
@@ -290,8 +318,10 @@ impl Publisher {
         }
         let (exchange, key) = parts(incoming.envelope)?;
         let route = self.route(incoming.envelope)?;
+        let needs = self.route_list[route].needs;
         let is_plain = notable.extra_keys().is_empty()
-            && (notable.headers().is_none() || !self.route_list[route].reads_headers);
+            && !needs.any(Needs::BEYOND_HEADERS)
+            && (notable.headers().is_none() || !needs.any(Needs::HEADERS));
         if is_plain {
             self.own_targets.clear();
             self.own_targets
@@ -300,7 +330,8 @@ impl Publisher {
             let mut keys = vec![key];
             keys.extend(notable.extra_keys().iter().map(String::as_str));
             let headers = notable.decode_headers()?;
-            self.find_targets(exchange, &keys, &headers)?;
+            let traits = notable.traits();
+            self.find_targets_apart(incoming, traits, exchange, &keys, &headers, needs)?;
         }
         if self.own_targets.is_empty() {
             return Ok(false);
@@ -322,10 +353,8 @@ impl Publisher {
         let Some((outbox, serial)) = self.reply_targets.find(key) else {
             return false;
         };
-        let mut batch = Batch::default();
         let traits = Traits::new(incoming.persistent);
-        batch.store(incoming.envelope, header, incoming.body, traits);
-        if let Some(message) = batch.into_single() {
+        if let Some(message) = alone(incoming, header, traits) {
             outbox.push(
                 Outgoing::Deliver {
                     serial,
@@ -338,6 +367,13 @@ impl Publisher {
         }
         true
     }
+}
+
+/// A message in a block of its own.
+fn alone(incoming: &Incoming<'_>, header: &[u8], traits: Traits) -> Option<Message> {
+    let mut batch = Batch::default();
+    batch.store(incoming.envelope, header, incoming.body, traits);
+    batch.into_single()
 }
 
 fn parts(envelope: &[u8]) -> Result<(&str, &str), BrokerError> {

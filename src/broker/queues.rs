@@ -203,6 +203,9 @@ impl Vhost {
             names.retain(|name| name != host.name());
         }
         self.changed();
+        if !auto_deleted.is_empty() {
+            self.exchanges_gone(&catalog.routing);
+        }
     }
 }
 

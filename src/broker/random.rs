@@ -1,4 +1,4 @@
-//! Names that the broker makes up.
+//! What the broker draws by lot: names, and a number for a message.
 
 use crate::model::{ConsumerTag, QueueName};
 
@@ -12,6 +12,25 @@ pub fn queue_name() -> QueueName {
 #[must_use]
 pub fn consumer_tag() -> ConsumerTag {
     ConsumerTag::from(format!("amq.ctag-{}", token()))
+}
+
+/// Numbers drawn for messages: cheap, even, and no secret (splitmix64's sequence).
+#[derive(Debug)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    /// Begins at a number that the system draws.
+    pub(super) fn new() -> Self {
+        let mut octets = [0; 8];
+        getrandom::fill(&mut octets).expect("the system gives out random octets");
+        Self(u64::from_ne_bytes(octets))
+    }
+
+    /// The next number. The router mixes it before it looks at single bits.
+    pub(super) fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0
+    }
 }
 
 /// 22 URL-safe characters that nobody guesses: 132 bits.

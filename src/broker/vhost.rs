@@ -15,6 +15,7 @@ use crate::model::{BrokerError, ConnectionId, QueueName, UserName, VhostName};
 use crate::routing::RoutingTable;
 
 use super::QueueHost;
+use super::histories::Histories;
 use super::ledger::Ledger;
 
 /// Who asks.
@@ -31,6 +32,7 @@ pub struct Requester {
 pub struct Vhost {
     pub(super) name: VhostName,
     pub(super) catalog: Mutex<Catalog>,
+    pub(super) histories: Mutex<Histories>,
     pub(super) queues: RwLock<HashMap<QueueName, Arc<QueueHost>>>,
     snapshot: ArcSwap<RoutingTable>,
     snapshot_stale: AtomicBool,
@@ -56,6 +58,7 @@ impl Vhost {
             name,
             snapshot: ArcSwap::from_pointee(catalog.routing.clone()),
             catalog: Mutex::new(catalog),
+            histories: Mutex::default(),
             queues: RwLock::default(),
             snapshot_stale: AtomicBool::new(false),
             version: AtomicU64::new(1),
@@ -81,9 +84,11 @@ impl Vhost {
     pub fn routing(&self) -> Arc<RoutingTable> {
         if self.snapshot_stale.load(Ordering::Acquire) {
             let catalog = self.catalog.lock();
-            // Cleared under the lock: a change after it marks it again.
-            if self.snapshot_stale.swap(false, Ordering::AcqRel) {
+            // Whoever finds the mark gone must find the new snapshot, so that
+            // is there first. Changes mark under the lock: none gets lost.
+            if self.snapshot_stale.load(Ordering::Acquire) {
                 self.snapshot.store(Arc::new(catalog.routing.clone()));
+                self.snapshot_stale.store(false, Ordering::Release);
             }
         }
         self.snapshot.load_full()
@@ -116,6 +121,11 @@ impl Vhost {
         self.snapshot_stale.store(true, Ordering::Release);
         self.version.fetch_add(1, Ordering::AcqRel);
     }
+
+    /// To be called with the catalog locked, after exchanges went.
+    pub(super) fn exchanges_gone(&self, routing: &RoutingTable) {
+        self.histories.lock().prune(routing);
+    }
 }
 
 /// Names lose CR and LF, as RabbitMQ has it.
@@ -124,5 +134,56 @@ pub(super) fn clean_name(name: &str) -> std::borrow::Cow<'_, str> {
         name.replace(['\r', '\n'], "").into()
     } else {
         name.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use super::*;
+    use crate::model::{ExchangeKind, ExchangeSettings};
+
+    /// A publisher that reads the version and then the table keeps both until
+    /// the next version: an older table would be used for who knows how long.
+    #[test]
+    fn the_table_is_never_behind_a_version_that_was_read_before() {
+        const CHANGES: usize = 300_000;
+        let vhost = Vhost::new("/".into(), Ledger::in_memory());
+        let first = vhost.version();
+        // Its number is that of the change that made it.
+        let change = |number| {
+            let mut catalog = vhost.catalog.lock();
+            let settings = ExchangeSettings {
+                history_length: number,
+                ..ExchangeSettings::new(ExchangeKind::RecentHistory)
+            };
+            catalog.routing.declare_exchange("x".into(), settings);
+            vhost.changed();
+        };
+        change(1);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let readers: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut late = 0;
+                        while !done.load(Ordering::Acquire) {
+                            let changes = (vhost.version() - first) as usize;
+                            let table = vhost.routing();
+                            let known = table.exchange("x").map(|it| it.history_length);
+                            late += usize::from(known < Some(changes));
+                        }
+                        late
+                    })
+                })
+                .collect();
+            (2..=CHANGES).for_each(change);
+            done.store(true, Ordering::Release);
+            for reader in readers {
+                assert_eq!(reader.join().ok(), Some(0), "tables that were behind");
+            }
+        });
     }
 }

@@ -11,7 +11,9 @@ use toml::de::DeValue;
 
 use crate::config::did_you_mean;
 use crate::model::{Destination, ExchangeName, FieldTable, FieldValue, QueueName, VhostName};
-use crate::routing::{Alternate, Explanation, Match, RoutingTable, Step, Via};
+use crate::routing::{
+    Alternate, Explanation, Identifiers, Match, Publish, RoutingTable, Step, Via,
+};
 use crate::topology::{BrokerFile, Topology, field_value};
 
 /// Explains where a message goes.
@@ -32,6 +34,23 @@ pub struct RouteArgs {
     /// is a text, and so is a number in quotes.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     pub headers: Vec<(String, FieldValue)>,
+
+    /// Its property message-id, which a consistent-hash exchange may hash.
+    #[arg(long, value_name = "TEXT")]
+    pub message_id: Option<String>,
+
+    /// Its property correlation-id.
+    #[arg(long, value_name = "TEXT")]
+    pub correlation_id: Option<String>,
+
+    /// Its property timestamp.
+    #[arg(long, value_name = "SECONDS")]
+    pub timestamp: Option<u64>,
+
+    /// The number that is drawn for it, which decides at random exchanges; the same one always
+    /// leads to the same queues.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub random: u64,
 
     /// The virtual host.
     #[arg(long, value_name = "NAME", default_value = "/")]
@@ -63,7 +82,16 @@ pub fn run(args: &RouteArgs) -> anyhow::Result<ExitCode> {
 
     let keys: Vec<&str> = args.keys.iter().map(String::as_str).collect();
     let headers: FieldTable = args.headers.iter().cloned().collect();
-    let explanation = table.explain(&args.exchange, &keys, &headers);
+    let publish = Publish {
+        identifiers: Identifiers {
+            message_id: args.message_id.as_deref(),
+            correlation_id: args.correlation_id.as_deref(),
+            timestamp: args.timestamp,
+        },
+        random: args.random,
+        ..Publish::new(&keys, &headers)
+    };
+    let explanation = table.explain(&args.exchange, &publish);
     let undefined = undefined_queues(&explanation, topology, &vhost);
     let internal = is_internal(&table, &args.exchange);
     if args.json {
@@ -150,6 +178,7 @@ fn step_to_json(step: &Step) -> Value {
     json!({
         "exchange": step.exchange.as_str(),
         "type": step.kind.name(),
+        "routes_as": step.routes_as.name(),
         "via": via,
         "from": from,
         "matched": step.matched.iter().map(match_to_json).collect::<Vec<_>>(),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use leveret_protocol::SmolStr;
+
 use super::{ConnectionId, ExchangeName, FieldTable, QueueName, QueueRules};
 
 /// An exchange type's name, known to `routing::EXCHANGE_TYPES`.
@@ -17,11 +19,47 @@ pub enum ExchangeKind {
     Topic,
     /// Binding arguments are compared with the message's headers.
     Headers,
+    /// One binding takes the message, chosen by a hash and the bindings' weights.
+    ConsistentHash,
+    /// One binding takes the message, chosen at random.
+    Random,
+    /// One binding takes the message, chosen by a hash of its routing key.
+    ModulusHash,
+    /// Every binding matches, and new ones get the last messages.
+    RecentHistory,
+    /// Matches as the type does that its argument `x-delayed-type` names.
+    Delayed,
+}
+
+/// What a consistent-hash exchange hashes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum HashOn {
+    /// The routing key.
+    #[default]
+    RoutingKey,
+    /// The header of that name.
+    Header(SmolStr),
+    /// The property `message-id`.
+    MessageId,
+    /// The property `correlation-id`.
+    CorrelationId,
+    /// The property `timestamp`.
+    Timestamp,
 }
 
 impl ExchangeKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Direct, Self::Fanout, Self::Topic, Self::Headers];
+    pub const ALL: [Self; 9] = [
+        Self::Direct,
+        Self::Fanout,
+        Self::Topic,
+        Self::Headers,
+        Self::ConsistentHash,
+        Self::Random,
+        Self::ModulusHash,
+        Self::RecentHistory,
+        Self::Delayed,
+    ];
 
     /// The kind of that name; `None` for a type that is not known.
     #[must_use]
@@ -37,6 +75,11 @@ impl ExchangeKind {
             Self::Fanout => "fanout",
             Self::Topic => "topic",
             Self::Headers => "headers",
+            Self::ConsistentHash => "x-consistent-hash",
+            Self::Random => "x-random",
+            Self::ModulusHash => "x-modulus-hash",
+            Self::RecentHistory => "x-recent-history",
+            Self::Delayed => "x-delayed-message",
         }
     }
 }
@@ -60,6 +103,12 @@ pub struct ExchangeSettings {
     pub internal: bool,
     /// Where a message goes that no binding matches.
     pub alternate: Option<ExchangeName>,
+    /// What is hashed, if it is a consistent-hash exchange.
+    pub hash_on: HashOn,
+    /// How many messages it keeps, if it is a recent-history exchange; at least 1.
+    pub history_length: usize,
+    /// As which kind it matches, if it is a delayed exchange; another kind.
+    pub delayed_kind: Option<ExchangeKind>,
     /// The arguments as declared, for listings.
     pub arguments: Arc<FieldTable>,
 }
@@ -74,7 +123,20 @@ impl ExchangeSettings {
             auto_delete: false,
             internal: false,
             alternate: None,
+            hash_on: HashOn::default(),
+            history_length: HISTORY_LENGTH,
+            delayed_kind: None,
             arguments: Arc::default(),
+        }
+    }
+
+    /// The kind by whose rule it matches; never [`ExchangeKind::Delayed`].
+    #[must_use]
+    pub fn routes_as(&self) -> ExchangeKind {
+        match (self.kind, self.delayed_kind) {
+            (ExchangeKind::Delayed, Some(kind)) if kind != ExchangeKind::Delayed => kind,
+            (ExchangeKind::Delayed, _) => ExchangeKind::Direct,
+            (kind, _) => kind,
         }
     }
 }
@@ -115,3 +177,6 @@ pub enum Destination {
     /// Another exchange of the same virtual host (RabbitMQ's `exchange.bind`).
     Exchange(ExchangeName),
 }
+
+/// What a recent-history exchange keeps unless it is told otherwise.
+const HISTORY_LENGTH: usize = 20;

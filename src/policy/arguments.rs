@@ -5,7 +5,7 @@
 //! something is declared again.
 
 use super::values::{Invalid, flag, integer};
-use crate::model::{ExchangeName, ExchangeSettings, FieldValue};
+use crate::model::FieldValue;
 
 /// One argument: what it does to the settings `T`.
 #[derive(Debug)]
@@ -19,18 +19,6 @@ pub struct ArgumentSpec<T> {
     /// Checks the value and enters it.
     pub apply: fn(&mut T, &FieldValue) -> Result<(), Invalid>,
 }
-
-/// Of `exchange.declare`.
-pub static EXCHANGE_ARGUMENTS: &[ArgumentSpec<ExchangeSettings>] = &[ArgumentSpec {
-    name: "alternate-exchange",
-    doc: "Where a message goes that no binding matches.",
-    compared: true,
-    apply: |settings, value| {
-        let name = value.as_str().ok_or(Invalid::Type(value.type_name()))?;
-        settings.alternate = Some(ExchangeName::from(name));
-        Ok(())
-    },
-}];
 
 /// Of `basic.consume`; the setting is the consumer's priority.
 pub static CONSUMER_ARGUMENTS: &[ArgumentSpec<i32>] = &[
@@ -78,11 +66,11 @@ pub static CONSUMER_ARGUMENTS: &[ArgumentSpec<i32>] = &[
 ];
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::QUEUE_ARGUMENTS;
     use super::*;
 
-    fn check_table<T>(table: &[ArgumentSpec<T>]) {
+    pub fn check_table<T>(table: &[ArgumentSpec<T>]) {
         for (index, row) in table.iter().enumerate() {
             let doubled = table[..index].iter().any(|other| other.name == row.name);
             assert!(!doubled, "{} has two rows", row.name);
@@ -94,7 +82,6 @@ mod tests {
     #[test]
     fn every_argument_has_one_row_and_a_sentence() {
         check_table(QUEUE_ARGUMENTS);
-        check_table(EXCHANGE_ARGUMENTS);
         check_table(CONSUMER_ARGUMENTS);
     }
 }

@@ -3,7 +3,8 @@
 //! The first difference is reported, in RabbitMQ's order and words, because
 //! clients parse them.
 
-use super::arguments::{ArgumentSpec, EXCHANGE_ARGUMENTS};
+use super::arguments::ArgumentSpec;
+use super::exchange_arguments::EXCHANGE_ARGUMENTS;
 use super::queue_arguments::QUEUE_ARGUMENTS;
 use crate::model::{
     BrokerError, Entity, ExchangeName, ExchangeSettings, FieldTable, FieldValue, QueueName,
@@ -334,12 +335,11 @@ mod tests {
     fn exchanges_are_compared_in_rabbitmqs_order() {
         let wanted = ExchangeSettings::new(ExchangeKind::Direct);
         let mut current = ExchangeSettings {
-            kind: ExchangeKind::Topic,
             durable: false,
             auto_delete: true,
             internal: true,
-            alternate: None,
             arguments: Arc::new(FieldTable::from_iter([("alternate-exchange", "a")])),
+            ..ExchangeSettings::new(ExchangeKind::Topic)
         };
         let mut expect = |argument: &str, text: &str, repair: fn(&mut ExchangeSettings)| {
             let error = exchange_equivalent(&"x".into(), &"/".into(), &current, &wanted);

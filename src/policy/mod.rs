@@ -2,12 +2,14 @@
 //!
 //! What a client may put into the `arguments` of `queue.declare`,
 //! `exchange.declare` and `basic.consume` stands in the tables of
-//! `arguments.rs` and `queue_arguments.rs`, one row per argument. Names that are in no table are kept
+//! `arguments.rs`, `queue_arguments.rs` and `exchange_arguments.rs`, one row per
+//! argument. Names that are in no table are kept
 //! and ignored, as RabbitMQ does; what RabbitMQ knows and Leveret has not built
 //! yet is refused and never ignored. Who asks is not known here.
 
 mod arguments;
 mod equivalence;
+mod exchange_arguments;
 mod queue_arguments;
 mod settings;
 mod values;
@@ -15,8 +17,9 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use arguments::{ArgumentSpec, CONSUMER_ARGUMENTS, EXCHANGE_ARGUMENTS};
+pub use arguments::{ArgumentSpec, CONSUMER_ARGUMENTS};
 pub use equivalence::{exchange_equivalent, queue_equivalent};
+pub use exchange_arguments::EXCHANGE_ARGUMENTS;
 pub use queue_arguments::QUEUE_ARGUMENTS;
 pub use settings::{consumer_arguments, exchange_settings, is_quorum, queue_rules, queue_settings};
 pub use values::Invalid;

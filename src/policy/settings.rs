@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::arguments::{ArgumentSpec, CONSUMER_ARGUMENTS, EXCHANGE_ARGUMENTS};
+use super::arguments::{ArgumentSpec, CONSUMER_ARGUMENTS};
+use super::exchange_arguments::{EXCHANGE_ARGUMENTS, check_delayed};
 use super::queue_arguments::QUEUE_ARGUMENTS;
 use super::values::Invalid;
 use crate::model::{
@@ -104,15 +105,14 @@ pub fn exchange_settings(
     // as this.
     let unknown = || BrokerError::Precondition(format!("unknown exchange type '{kind}'"));
     let mut settings = ExchangeSettings {
-        kind: ExchangeKind::from_name(kind).ok_or_else(unknown)?,
         durable,
         auto_delete,
         internal,
-        alternate: None,
-        arguments: Arc::default(),
+        ..ExchangeSettings::new(ExchangeKind::from_name(kind).ok_or_else(unknown)?)
     };
     let exchange = || Entity::Exchange(name.clone(), vhost.clone());
     apply(EXCHANGE_ARGUMENTS, &mut settings, &arguments, exchange)?;
+    check_delayed(&settings).map_err(BrokerError::ArgumentInvalid)?;
     settings.arguments = Arc::new(arguments);
     Ok(settings)
 }
@@ -160,5 +160,6 @@ fn refusal(name: &str, invalid: Invalid, of: &Entity) -> BrokerError {
             format!("invalid arg '{name}' for {of} of queue type rabbit_classic_queue")
         }
         Invalid::NotBuilt => format!("invalid arg '{name}' for {of}: not supported yet"),
+        Invalid::Plainly(text) => text,
     })
 }

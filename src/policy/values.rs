@@ -14,6 +14,9 @@ pub enum Invalid {
     OtherQueueType,
     /// RabbitMQ has it, Leveret has not yet.
     NotBuilt,
+    /// Refused in words that name neither the argument nor what it is of, as
+    /// RabbitMQ's plugins do: the whole text.
+    Plainly(String),
 }
 
 pub(super) fn text(value: &FieldValue) -> Result<&str, Invalid> {

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use leveret_protocol::SmolStr;
 
 use super::binding::Bound;
-use super::exchange_type::{ExchangeType, Matcher, Publish};
+use super::exchange_type::{ExchangeType, Matcher};
 use super::persistent::{HashTrie, List, hash_of};
 use super::walk::Scratch;
+use super::{Needs, Publish};
 use crate::model::ExchangeKind;
 
 pub(super) const TYPE: ExchangeType = ExchangeType {
     kind: ExchangeKind::Direct,
     doc: "Takes messages whose routing key equals the binding key.",
-    reads_headers: false,
-    matcher: || Box::new(Direct::default()),
+    picks_one: false,
+    needs: |_| Needs::NOTHING,
+    matcher: |_, _| Box::new(Direct::default()),
 };
 
 #[derive(Clone, Debug, Default)]

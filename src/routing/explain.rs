@@ -4,12 +4,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::RoutingTable;
 use super::binding::{Binding, Bound};
-use super::exchange_type::Publish;
 use super::table::Exchange;
 use super::walk::{Followed, Routed, Trace, Way};
-use crate::model::{Destination, ExchangeKind, ExchangeName, FieldTable, QueueName};
+use super::{Publish, RoutingTable};
+use crate::model::{Destination, ExchangeKind, ExchangeName, QueueName};
 
 /// Why a message goes where it goes. Its `Display` is the text for people.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +31,10 @@ pub struct Step {
     pub exchange: ExchangeName,
     /// Its type.
     pub kind: ExchangeKind,
+    /// The type by whose rule it matches: another one if it is delayed.
+    pub routes_as: ExchangeKind,
+    /// Whether one of its bindings takes a message, and never several.
+    pub picks_one: bool,
     /// How it was reached.
     pub via: Via,
     /// The bindings that took the message, in the order in which they were found.
@@ -80,15 +83,10 @@ pub enum Alternate {
 impl RoutingTable {
     /// Says which way a message goes and why; `route` takes the same.
     #[must_use]
-    pub fn explain(&self, exchange: &str, keys: &[&str], headers: &FieldTable) -> Explanation {
+    pub fn explain(&self, exchange: &str, publish: &Publish<'_>) -> Explanation {
         let mut routed = Routed::default();
         let mut listener = Listener::default();
-        self.walk(
-            exchange,
-            &Publish { keys, headers },
-            &mut routed,
-            &mut listener,
-        );
+        self.walk(exchange, publish, &mut routed, &mut listener);
         Explanation {
             exchange: exchange.into(),
             exchange_exists: self.exchange(exchange).is_some(),
@@ -122,7 +120,11 @@ impl fmt::Display for Explanation {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "exchange '{}' ({}), ", self.exchange, self.kind)?;
+        write!(f, "exchange '{}' ({}", self.exchange, self.kind)?;
+        if self.routes_as != self.kind {
+            write!(f, " as {}", self.routes_as)?;
+        }
+        f.write_str("), ")?;
         match &self.via {
             Via::Published => writeln!(f, "published to:")?,
             Via::Binding(from) => writeln!(f, "bound to '{from}':")?,
@@ -135,6 +137,10 @@ impl fmt::Display for Step {
             }
         }
         match (self.matched.len(), self.unmatched) {
+            (1, 1) if self.picks_one => writeln!(f, "  1 other binding is not picked")?,
+            (1, others @ 2..) if self.picks_one => {
+                writeln!(f, "  {others} other bindings are not picked")?;
+            }
             (0, 0) => writeln!(f, "  it has no bindings")?,
             (_, 0) => {}
             (0, 1) => writeln!(f, "  its only binding does not match")?,
@@ -170,6 +176,8 @@ impl Trace for Listener {
         self.steps.push(Step {
             exchange: exchange.name.clone(),
             kind: exchange.settings.kind,
+            routes_as: exchange.exchange_type.kind,
+            picks_one: exchange.exchange_type.picks_one,
             via: way.map_or(Via::Published, |(_, via)| via.clone()),
             matched: Vec::new(),
             unmatched: exchange.bindings.len(),

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use super::binding::Bound;
-use super::exchange_type::{ExchangeType, Matcher, Publish};
+use super::exchange_type::{ExchangeType, Matcher};
 use super::persistent::List;
 use super::walk::Scratch;
+use super::{Needs, Publish};
 use crate::model::ExchangeKind;
 
 pub(super) const TYPE: ExchangeType = ExchangeType {
     kind: ExchangeKind::Fanout,
     doc: "Takes every message, whatever its routing key.",
-    reads_headers: false,
-    matcher: || Box::new(Fanout),
+    picks_one: false,
+    needs: |_| Needs::NOTHING,
+    matcher: |_, _| Box::new(Fanout),
 };
 
 #[derive(Clone, Debug)]

@@ -15,13 +15,20 @@
 mod binding;
 mod exchange_type;
 mod explain;
+mod fixed_hash;
+mod needs;
 mod persistent;
+mod publish;
 mod table;
 mod walk;
 
+mod consistent_hash;
 mod direct;
 mod fanout;
 mod headers;
+mod modulus_hash;
+mod random;
+mod recent_history;
 mod topic;
 
 #[cfg(test)]
@@ -30,5 +37,7 @@ mod tests;
 pub use binding::{BindRefused, Binding, Removed};
 pub use exchange_type::{EXCHANGE_TYPES, ExchangeType};
 pub use explain::{Alternate, Explanation, Match, Step, Via};
+pub use needs::Needs;
+pub use publish::{Identifiers, Publish};
 pub use table::RoutingTable;
 pub use walk::Routed;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use super::Needs;
 use super::binding::{BindRefused, Binding, Bound, Identity, Removed};
 use super::exchange_type::{ExchangeType, Matcher};
 use super::persistent::{HashTrie, List, hash_of};
@@ -30,6 +31,7 @@ pub(super) struct Exchange {
     pub id: u64,
     pub bindings: List<Arc<Bound>>,
     pub exchange_type: &'static ExchangeType,
+    pub needs: Needs,
     pub matcher: Box<dyn Matcher>,
     /// Those that lead to exchanges.
     to_exchanges: List<Arc<Bound>>,
@@ -102,10 +104,11 @@ impl RoutingTable {
             exchange.set(settings);
             return;
         }
-        let exchange_type = ExchangeType::of(settings.kind);
+        let exchange_type = ExchangeType::of(&settings);
         let exchange = Exchange {
             exchange_type,
-            matcher: (exchange_type.matcher)(),
+            needs: (exchange_type.needs)(&settings),
+            matcher: (exchange_type.matcher)(&name, &settings),
             settings,
             id: self.next_number(),
             bindings: List::Empty,
@@ -171,7 +174,7 @@ impl RoutingTable {
         }
         source
             .matcher
-            .check(&binding.arguments)
+            .check(&binding)
             .map_err(BindRefused::Arguments)?;
         let identity = Identity::of(&binding);
         if source.find(&identity).is_some() {
@@ -196,17 +199,16 @@ impl RoutingTable {
         }
     }
 
-    /// Whether where a message goes from this exchange can depend on its
-    /// headers: if an exchange that it may reach, by bindings or as an
-    /// alternate, looks at them. If not, the routing keys tell all.
+    /// What, beside the routing keys, can decide where a message goes from this
+    /// exchange: what the exchanges look at that it may reach, by bindings or as
+    /// an alternate.
     #[must_use]
-    pub fn reads_headers(&self, exchange: &str) -> bool {
+    pub fn needs(&self, exchange: &str) -> Needs {
+        let mut needs = Needs::NOTHING;
         let mut seen = IdSet::default();
         let mut pending: Vec<&Exchange> = self.exchange_named(exchange).into_iter().collect();
         while let Some(exchange) = pending.pop() {
-            if exchange.exchange_type.reads_headers {
-                return true;
-            }
+            needs |= exchange.needs;
             let bound = exchange.to_exchanges.iter();
             let destinations = bound.filter_map(|bound| match &bound.binding.destination {
                 Destination::Exchange(name) => Some(name),
@@ -217,7 +219,7 @@ impl RoutingTable {
                 pending.extend(next.filter(|next| seen.insert(next.id)));
             }
         }
-        false
+        needs
     }
 
     pub(super) fn exchange_named(&self, name: &str) -> Option<&Exchange> {
@@ -336,9 +338,11 @@ impl fmt::Debug for RoutingTable {
 
 impl Exchange {
     fn set(&mut self, settings: ExchangeSettings) {
-        if settings.kind != self.settings.kind {
-            self.exchange_type = ExchangeType::of(settings.kind);
-            self.matcher = (self.exchange_type.matcher)();
+        let is_other = settings.routes_as() != self.settings.routes_as();
+        if is_other || settings.hash_on != self.settings.hash_on {
+            self.exchange_type = ExchangeType::of(&settings);
+            self.needs = (self.exchange_type.needs)(&settings);
+            self.matcher = (self.exchange_type.matcher)(&self.name, &settings);
             for bound in self.bindings.iter() {
                 self.matcher.insert(bound);
             }

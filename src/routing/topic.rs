@@ -21,17 +21,19 @@ use std::sync::Arc;
 use leveret_protocol::SmolStr;
 
 use super::binding::Bound;
-use super::exchange_type::{ExchangeType, Matcher, Publish};
+use super::exchange_type::{ExchangeType, Matcher};
 use super::persistent::{HashTrie, List, hash_of};
 use super::walk::Scratch;
+use super::{Needs, Publish};
 use crate::model::ExchangeKind;
 
 pub(super) const TYPE: ExchangeType = ExchangeType {
     kind: ExchangeKind::Topic,
     doc: "Takes messages whose routing key matches a pattern of words, `*` (one word) and \
           `#` (any number of words).",
-    reads_headers: false,
-    matcher: || Box::new(Topic::default()),
+    picks_one: false,
+    needs: |_| Needs::NOTHING,
+    matcher: |_, _| Box::new(Topic::default()),
 };
 
 #[derive(Clone, Debug, Default)]

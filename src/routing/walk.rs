@@ -10,12 +10,11 @@
 
 use std::collections::HashSet;
 
-use super::RoutingTable;
 use super::binding::Bound;
-use super::exchange_type::Publish;
 use super::table::Exchange;
 use super::topic::TopicScratch;
-use crate::model::{Destination, ExchangeName, FieldTable, QueueName};
+use super::{Needs, Publish, RoutingTable};
+use crate::model::{Destination, ExchangeName, QueueName};
 
 /// Where a message goes. Keep it and give it to the next `route`, which then
 /// does not allocate.
@@ -25,9 +24,11 @@ pub struct Routed {
     /// names of the default exchange are sorted, and need not exist. None: the
     /// message is unroutable.
     pub queues: Vec<QueueName>,
-    /// Whether headers were looked at. If not, the same exchange and keys lead
-    /// to the same queues whatever the headers.
-    pub read_headers: bool,
+    /// What the exchanges that it visited look at. The same exchange and keys
+    /// lead to the same queues as long as that is the same.
+    pub needs: Needs,
+    /// The exchanges that it visited and that keep it for later bindings.
+    pub histories: Vec<ExchangeName>,
     queues_seen: IdSet,
     exchanges_seen: IdSet,
     /// Exchanges reached and not visited yet.
@@ -68,13 +69,12 @@ pub(super) enum Followed {
 }
 
 impl RoutingTable {
-    /// Finds the queues that a message published to `exchange` goes to. `keys`
-    /// are its routing key and those of its CC and BCC headers. An exchange
-    /// that does not exist leads nowhere.
-    pub fn route(&self, exchange: &str, keys: &[&str], headers: &FieldTable, out: &mut Routed) {
+    /// Finds the queues that a message published to `exchange` goes to. An
+    /// exchange that does not exist leads nowhere.
+    pub fn route(&self, exchange: &str, publish: &Publish<'_>, out: &mut Routed) {
         struct Untraced;
         impl Trace for Untraced {}
-        self.walk(exchange, &Publish { keys, headers }, out, &mut Untraced);
+        self.walk(exchange, publish, out, &mut Untraced);
     }
 
     pub(super) fn walk(
@@ -114,7 +114,10 @@ impl RoutingTable {
         trace: &mut impl Trace,
     ) {
         trace.visit(exchange);
-        out.read_headers |= exchange.exchange_type.reads_headers;
+        out.needs |= exchange.needs;
+        if exchange.needs.any(Needs::HISTORY) {
+            out.histories.push(exchange.name.clone());
+        }
         let mut matched = false;
         // The parts of `out` that the closure changes, beside the scratch.
         let (queues, queues_seen) = (&mut out.queues, &mut out.queues_seen);
@@ -171,7 +174,8 @@ impl Routed {
 
     fn clear(&mut self) {
         self.queues.clear();
-        self.read_headers = false;
+        self.needs = Needs::NOTHING;
+        self.histories.clear();
         self.queues_seen.clear();
         self.exchanges_seen.clear();
         self.pending.clear();

@@ -83,9 +83,10 @@ impl<'t> Known<'t> {
         }
     }
 
+    /// As which kind an exchange matches.
     fn exchange(&self, vhost: &VhostName, name: &ExchangeName) -> Option<ExchangeKind> {
         let settings = self.tables.get(vhost)?.exchange(name.as_str())?;
-        Some(settings.kind)
+        Some(settings.routes_as())
     }
 
     fn has_queue(&self, vhost: &VhostName, name: &QueueName) -> bool {
@@ -167,9 +168,14 @@ fn check_match(binding: &Located<BindingDefinition>, known: &Known<'_>, document
             "without a key only messages with an empty routing key take this binding of '{source}', \
              a {kind} exchange"
         )),
-        ExchangeKind::Fanout | ExchangeKind::Headers if !routing_key.is_empty() => warn(format!(
-            "the key '{routing_key}' has no effect, '{source}' is a {kind} exchange"
-        )),
+        ExchangeKind::Fanout | ExchangeKind::Headers | ExchangeKind::RecentHistory
+            if !routing_key.is_empty() =>
+        {
+            warn(format!(
+                "the key '{routing_key}' has no effect, '{source}' is {} exchange",
+                with_article(kind)
+            ));
+        }
         _ => {}
     }
     let mode = arguments.get("x-match").and_then(|mode| mode.as_str());
@@ -178,7 +184,8 @@ fn check_match(binding: &Located<BindingDefinition>, known: &Known<'_>, document
     if kind != ExchangeKind::Headers {
         if !arguments.is_empty() {
             warn(format!(
-                "headers have no effect, '{source}' is a {kind} exchange"
+                "headers have no effect, '{source}' is {} exchange",
+                with_article(kind)
             ));
         }
     } else if let Some((name, _)) = headers.find(|(name, _)| name.starts_with("x-"))
@@ -189,6 +196,15 @@ fn check_match(binding: &Located<BindingDefinition>, known: &Known<'_>, document
              names that begin with 'x-'"
         ));
     }
+}
+
+fn with_article(kind: ExchangeKind) -> String {
+    let article = if kind.name().starts_with('x') {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {kind}")
 }
 
 fn check_exchanges(topology: &Topology, known: &Known<'_>, document: &Document<'_>) {

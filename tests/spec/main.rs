@@ -19,6 +19,7 @@ mod dead_letters;
 mod deaths;
 mod delivery_limit;
 mod equivalence;
+mod exchange_types;
 mod exchanges;
 mod expires;
 mod frames;

@@ -18,10 +18,12 @@ use leveret_protocol::Writer;
 
 use crate::model::{ConnectionId, Now, QueueId, QueueName, Ticket, Verdict};
 use crate::queue::Outcome;
-use crate::routing::Routed;
+use crate::routing::{Publish, Routed};
 use crate::store::Settled;
 
-use super::super::publish::{Batch, Target};
+use super::super::properties::identifiers;
+use super::super::publish::{Batch, Target, history_length};
+use super::super::random::Dice;
 use super::super::{Durability, Node, Outbox, Vhost, Wakes};
 use super::drops::{Drop, DropLog};
 use super::headers::{Death, Forwarded};
@@ -61,6 +63,8 @@ pub(super) struct Forwarder {
     settled: Vec<Settled>,
     wakes: Wakes,
     drops: DropLog,
+    /// For exchanges that draw.
+    dice: Dice,
     /// The store wakes connections, by their outboxes.
     alarm_clock: Arc<Outbox>,
 }
@@ -81,6 +85,7 @@ impl Forwarder {
             settled: Vec::new(),
             wakes: Wakes::default(),
             drops: DropLog::default(),
+            dice: Dice::new(),
             alarm_clock: Outbox::new(ConnectionId(0), 0),
         }
     }
@@ -141,18 +146,35 @@ impl Forwarder {
         let copy = Forwarded::new(&letter.message, &death);
         let keys: Vec<&str> = copy.routing_keys.iter().map(String::as_str).collect();
         let mut routed = std::mem::take(&mut self.routed);
-        routing.route(exchange, &keys, &copy.headers, &mut routed);
+        let publish = Publish {
+            identifiers: identifiers(letter.message.header()).unwrap_or_default(),
+            random: self.dice.roll(),
+            ..Publish::new(&keys, &copy.headers)
+        };
+        routing.route(exchange, &publish, &mut routed);
         self.find_targets(letter, &vhost, &copy, &routed.queues);
-        self.routed = routed;
-        if self.own_targets.is_empty() {
-            self.letters.count_drop();
-            return;
-        }
         self.envelope.clear();
         let mut writer = Writer::new(&mut self.envelope);
         writer.shortstr(exchange);
         writer.shortstr(keys.first().copied().unwrap_or_default());
         let body = letter.message.body();
+        if !routed.histories.is_empty() {
+            let mut alone = Batch::default();
+            alone.arrived(now);
+            alone.store(&self.envelope, &copy.header, body, copy.traits);
+            let kept = alone.into_single();
+            for (name, message) in routed.histories.iter().zip(std::iter::repeat(kept)) {
+                if let Some(message) = message {
+                    let length = history_length(&routing, name.as_str());
+                    vhost.histories.lock().push(name, length, message);
+                }
+            }
+        }
+        self.routed = routed;
+        if self.own_targets.is_empty() {
+            self.letters.count_drop();
+            return;
+        }
         let number = self
             .batch
             .store(&self.envelope, &copy.header, body, copy.traits);

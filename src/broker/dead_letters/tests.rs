@@ -121,7 +121,8 @@ impl World {
             routing_key: key,
             arguments: FieldTable::new(),
         };
-        let bound = self.vhost.bind(request, &requester());
+        let (now, mut wakes) = (self.node.now(), Wakes::default());
+        let bound = self.vhost.bind(request, &requester(), now, &mut wakes);
         bound.expect("both are there");
     }
 

@@ -98,7 +98,7 @@ impl Batch {
     }
 
     /// Takes out the only message, which goes to no queue.
-    pub(super) fn into_single(mut self) -> Option<Message> {
+    pub(in crate::broker) fn into_single(mut self) -> Option<Message> {
         self.close_block();
         let (_, block) = self.blocks.pop()?;
         Some(Message::new(block, 0))

@@ -1,11 +1,36 @@
 //! What of a batch goes to the log: messages that are to survive, each once,
 //! with the places that they were given in their queues.
 
-use crate::model::{Message, QueueId, Sequence, Ticket};
+use std::sync::Arc;
+
+use crate::model::{Message, Now, QueueId, Sequence, Ticket};
 use crate::queue::Published;
 use crate::store::{Run, Settled};
 
-use super::super::Storage;
+use super::super::{QueueHost, Storage, Wakes};
+
+/// Gives messages that no client publishes to a queue, draining the list, and
+/// writes down those that are to survive.
+pub(in crate::broker) fn deliver(
+    storage: Option<&Arc<Storage>>,
+    host: &Arc<QueueHost>,
+    messages: &mut Vec<Message>,
+    now: Now,
+    wakes: &mut Wakes,
+) {
+    let mut record = RecordDraft::default();
+    let storage = storage.filter(|_| host.is_stored());
+    if storage.is_some() {
+        for (position, message) in messages.iter().enumerate() {
+            record.choose(position as u32, position, message);
+        }
+    }
+    let first = host.publish(messages, now, wakes);
+    if let Some(storage) = storage {
+        record.placed(host.id(), first);
+        record.append(storage, &[]);
+    }
+}
 
 /// A record that is being put together.
 #[derive(Debug, Default)]

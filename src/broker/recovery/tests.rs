@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::broker::{
-    Access, BindRequest, ConnectionLimits, Definition, ExchangeRequest, InMemory, Node,
-    QueueRequest, Requester, Storage, Vhost, Wakes,
+    Access, BindRequest, ConnectionLimits, Definition, ExchangeRequest, InMemory, Incoming, Node,
+    Publisher, QueueRequest, Requester, Storage, Vhost, Wakes,
 };
 use crate::config::Users;
 use crate::model::{
-    ConnectionId, Destination, ExchangeKind, ExchangeName, ExchangeSettings, FieldTable, QueueId,
-    QueueName, QueueSettings, Ticket, VhostName,
+    Body, BrokerError, ConnectionId, Destination, ExchangeKind, ExchangeName, ExchangeSettings,
+    FieldTable, Now, QueueId, QueueName, QueueSettings, Ticket, VhostName,
 };
 use crate::routing::Binding;
 use crate::store::StoreSettings;
@@ -121,6 +121,13 @@ fn to_exchange<'a>(source: &'a str, exchange: &str) -> BindRequest<'a> {
     }
 }
 
+fn bind(vhost: &Vhost, request: BindRequest<'_>, requester: &Requester) -> Result<(), BrokerError> {
+    let mut wakes = Wakes::default();
+    let bound = vhost.bind(request, requester, Now::default(), &mut wakes);
+    wakes.fire();
+    bound
+}
+
 fn delete_queue(vhost: &Vhost, name: &str, connection: u64) {
     let mut wakes = Wakes::default();
     let asked = requester(connection);
@@ -194,11 +201,10 @@ fn durable_things_survive_and_others_do_not() {
     host.declare_queue(exclusive, &requester(1)).expect("new");
     for source in ["amq.topic", "x-kept", "x-lost"] {
         for queue in ["kept", "lost", "mine"] {
-            host.bind(to_queue(source, queue, "k"), &requester(1))
-                .expect("both are there");
+            bind(&host, to_queue(source, queue, "k"), &requester(1)).expect("both are there");
         }
     }
-    host.bind(to_exchange("amq.topic", "amq.fanout"), &requester(1))
+    bind(&host, to_exchange("amq.topic", "amq.fanout"), &requester(1))
         .expect("both are always there");
     let metadata = node.storage().expect("it writes").metadata();
     assert_eq!(
@@ -233,22 +239,18 @@ fn what_needs_no_disk_is_not_written() {
     declare_queue(&host, "lost", false);
     host.declare_exchange(exchange("lost", false, false))
         .expect("it is new");
-    host.bind(to_queue("amq.topic", "lost", "k"), &requester(1))
-        .expect("both are there");
-    host.bind(to_queue("lost", "lost", "k"), &requester(1))
-        .expect("both are there");
+    bind(&host, to_queue("amq.topic", "lost", "k"), &requester(1)).expect("both are there");
+    bind(&host, to_queue("lost", "lost", "k"), &requester(1)).expect("both are there");
     delete_queue(&host, "lost", 1);
     host.delete_exchange(&"lost".into(), false)
         .expect("it is not the broker's own");
     assert_eq!(node.durability().definitions_ticket(), Ticket(0));
 
     declare_queue(&host, "kept", true);
-    host.bind(to_queue("amq.topic", "kept", "k"), &requester(1))
-        .expect("both are there");
+    bind(&host, to_queue("amq.topic", "kept", "k"), &requester(1)).expect("both are there");
     assert_eq!(node.durability().definitions_ticket(), Ticket(2));
     declare_queue(&host, "kept", true);
-    host.bind(to_queue("amq.topic", "kept", "k"), &requester(1))
-        .expect("both are there");
+    bind(&host, to_queue("amq.topic", "kept", "k"), &requester(1)).expect("both are there");
     assert_eq!(
         node.durability().definitions_ticket(),
         Ticket(2),
@@ -305,12 +307,10 @@ fn auto_delete_exchanges_go_from_disk_as_well() {
             .expect("it is new");
         // Each lives by its binding to the next.
         for (source, destination) in [("a", "b"), ("b", "last")] {
-            host.bind(to_exchange(source, destination), &requester(1))
-                .expect("both are there");
+            bind(&host, to_exchange(source, destination), &requester(1)).expect("both are there");
         }
         // So do bindings to one that goes.
-        host.bind(to_exchange("amq.topic", "a"), &requester(1))
-            .expect("both are there");
+        bind(&host, to_exchange("amq.topic", "a"), &requester(1)).expect("both are there");
         match gone {
             "exchange" => host.delete_exchange(&"last".into(), false),
             "binding" => host.unbind(to_exchange("b", "last"), &requester(1)),
@@ -324,8 +324,7 @@ fn auto_delete_exchanges_go_from_disk_as_well() {
                 node.define(vec![("/".into(), unbind)])
             }
             _ => {
-                host.bind(to_queue("b", "q", "k"), &requester(1))
-                    .expect("both are there");
+                bind(&host, to_queue("b", "q", "k"), &requester(1)).expect("both are there");
                 host.unbind(to_exchange("b", "last"), &requester(1))
                     .expect("it was there");
                 delete_queue(&host, "q", 1);
@@ -433,8 +432,7 @@ fn a_binding_that_leads_nowhere_is_removed() {
     let node = place.start();
     let host = vhost(&node);
     declare_queue(&host, "q", true);
-    host.bind(to_queue("amq.topic", "q", "k"), &requester(1))
-        .expect("both are there");
+    bind(&host, to_queue("amq.topic", "q", "k"), &requester(1)).expect("both are there");
     let metadata = node.storage().expect("it writes").metadata();
     metadata.submit(vec![Change::DeleteQueue("/".into(), "q".into())]);
     drop((host, node));
@@ -510,10 +508,10 @@ fn stir(node: &Node, seed: u64) {
                 let _ = vhost.declare_queue(request, &asked);
             }
             2 => drop(vhost.declare_exchange(exchange(source, below(3) > 0, below(2) == 0))),
-            3 => drop(vhost.bind(to_queue(source, &queue, key), &asked)),
+            3 => drop(bind(&vhost, to_queue(source, &queue, key), &asked)),
             4 => {
                 let destination = format!("x{}", below(5));
-                drop(vhost.bind(to_exchange(source, &destination), &asked));
+                drop(bind(&vhost, to_exchange(source, &destination), &asked));
             }
             5 => drop(vhost.unbind(to_queue(source, &queue, key), &asked)),
             _ if below(2) == 0 => delete_queue(&vhost, &queue, seed + 1),
@@ -527,4 +525,52 @@ fn stir(node: &Node, seed: u64) {
         }
     }
     wakes.fire();
+}
+
+/// A history lives in memory; what a queue got from it is the queue's.
+#[test]
+fn what_a_queue_got_from_a_history_survives_with_it() {
+    let place = Place::new();
+    let node = place.start();
+    let host = vhost(&node);
+    let history = ExchangeRequest {
+        kind: "x-recent-history",
+        ..exchange("history", true, false)
+    };
+    host.declare_exchange(history).expect("it is new");
+    let mut wakes = Wakes::default();
+    let replies = Arc::clone(node.reply_targets());
+    let mut publisher = Publisher::new(
+        crate::broker::Clock::start(),
+        Arc::clone(&host),
+        replies,
+        requester(1),
+    );
+    for persistent in [true, false] {
+        let incoming = Incoming {
+            envelope: b"\x07history\x01k",
+            header: &[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0],
+            body: Body::Slice(b"body"),
+            persistent,
+            notable: false,
+        };
+        let routed = publisher.publish(&incoming, &mut wakes);
+        assert_eq!(routed, Ok(false), "nothing is bound yet");
+    }
+    publisher.flush(&[], Now::default(), &mut wakes);
+    for name in ["queue", "other"] {
+        declare_queue(&host, name, true);
+    }
+    bind(&host, to_queue("history", "queue", ""), &requester(1)).expect("both are there");
+    let ready = |vhost: &Vhost, name: &str| {
+        let host = vhost.find_queue(name).expect("it is durable");
+        host.counts().ready
+    };
+    assert_eq!(ready(&host, "queue"), 2);
+    drop((publisher, host, node));
+
+    let host = vhost(&place.start());
+    assert_eq!(ready(&host, "queue"), 1, "one of them was persistent");
+    bind(&host, to_queue("history", "other", ""), &requester(1)).expect("both are there");
+    assert_eq!(ready(&host, "other"), 0);
 }

@@ -1,6 +1,8 @@
 //! A session's requests, carried to the broker: exchanges and bindings, and the
 //! way to the rest. Each answer goes back through the session.
 
+use std::sync::Arc;
+
 use leveret_protocol::Method;
 use leveret_protocol::method::{
     ExchangeBindOk, ExchangeDeclareOk, ExchangeDeleteOk, ExchangeUnbindOk, QueueBindOk,
@@ -65,8 +67,8 @@ impl Connection {
         };
         let publisher = Publisher::new(
             self.node.clock(),
-            std::sync::Arc::clone(&vhost),
-            std::sync::Arc::clone(self.node.reply_targets()),
+            Arc::clone(&vhost),
+            Arc::clone(self.node.reply_targets()),
             requester.clone(),
         );
         self.open = Some(Open {
@@ -115,7 +117,7 @@ impl Connection {
                     routing_key: bind.routing_key,
                     arguments: bind.arguments,
                 };
-                vhost.bind(request, requester)?;
+                vhost.bind(request, requester, self.node.now(), &mut self.wakes)?;
                 self.answer(channel, bind.nowait, &ExchangeBindOk {});
             }
             Method::ExchangeUnbind(unbind) => {
@@ -142,9 +144,9 @@ impl Connection {
                     routing_key: key,
                     arguments: bind.arguments,
                 };
-                self.opened()?
-                    .vhost
-                    .bind(request, &self.opened()?.requester)?;
+                let (now, open) = (self.node.now(), self.opened()?);
+                let (vhost, requester) = (Arc::clone(&open.vhost), open.requester.clone());
+                vhost.bind(request, &requester, now, &mut self.wakes)?;
                 self.answer(channel, bind.nowait, &QueueBindOk {});
             }
             Method::QueueUnbind(unbind) => {

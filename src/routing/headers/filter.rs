@@ -12,8 +12,8 @@ use std::ptr;
 
 use leveret_protocol::SmolStr;
 
-use super::x_match::{Mode, erlang_term};
-use crate::model::{FieldTable, FieldValue};
+use super::x_match::Mode;
+use crate::model::{FieldTable, FieldValue, erlang_term};
 
 /// What a binding asks of the headers.
 #[derive(Debug)]

@@ -15,18 +15,20 @@ use leveret_protocol::SmolStr;
 
 use self::filter::{Condition, Filter, HeaderView, Label};
 use self::x_match::Mode;
-use super::binding::Bound;
-use super::exchange_type::{ExchangeType, Matcher, Publish};
+use super::binding::{Binding, Bound};
+use super::exchange_type::{ExchangeType, Matcher};
 use super::persistent::{HashTrie, List, Sequenced, hash_of};
 use super::walk::Scratch;
-use crate::model::{ExchangeKind, FieldTable, FieldValue};
+use super::{Needs, Publish};
+use crate::model::{ExchangeKind, FieldValue};
 
 pub(super) const TYPE: ExchangeType = ExchangeType {
     kind: ExchangeKind::Headers,
     doc: "Takes messages whose headers meet the binding's arguments; `x-match` says whether \
           all or any of them.",
-    reads_headers: true,
-    matcher: || Box::new(Headers::default()),
+    picks_one: false,
+    needs: |_| Needs::HEADERS,
+    matcher: |_, _| Box::new(Headers::default()),
 };
 
 #[derive(Clone, Debug, Default)]
@@ -55,8 +57,8 @@ struct Filed {
 }
 
 impl Matcher for Headers {
-    fn check(&self, arguments: &FieldTable) -> Result<(), String> {
-        Mode::of(arguments).map(|_| ())
+    fn check(&self, binding: &Binding) -> Result<(), String> {
+        Mode::of(&binding.arguments).map(|_| ())
     }
 
     fn insert(&mut self, bound: &Arc<Bound>) {

@@ -31,6 +31,17 @@ impl<T> List<T> {
         self.slices().flatten()
     }
 
+    /// The element that so many are older than.
+    pub fn get(&self, mut place: usize) -> Option<&T> {
+        for slice in self.slices() {
+            match slice.get(place) {
+                Some(element) => return Some(element),
+                None => place -= slice.len(),
+            }
+        }
+        None
+    }
+
     fn slices(&self) -> impl Iterator<Item = &[T]> {
         let (one, chunks): (Option<&[T]>, &[Arc<Vec<T>>]) = match self {
             Self::Empty => (None, &[]),
@@ -143,6 +154,9 @@ mod tests {
             }
             for (list, model) in clones {
                 prop_assert_eq!(list.iter().copied().collect::<Vec<_>>(), model.clone());
+                for place in 0..=model.len() {
+                    prop_assert_eq!(list.get(place), model.get(place));
+                }
                 prop_assert_eq!((list.len(), list.is_empty()), (model.len(), model.is_empty()));
             }
         }

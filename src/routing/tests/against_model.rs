@@ -10,7 +10,8 @@ use proptest::sample::select;
 
 use super::model::{Model, topic_matches, words};
 use super::*;
-use crate::routing::EXCHANGE_TYPES;
+use crate::model::HashOn;
+use crate::routing::{Identifiers, Needs};
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -22,10 +23,12 @@ enum Change {
 }
 
 #[derive(Clone, Debug)]
-struct Publish {
+struct Sent {
     exchange: &'static str,
     keys: Vec<String>,
     headers: FieldTable,
+    message_id: Option<String>,
+    random: u64,
 }
 
 /// Few names, so that bindings meet and cycles come about.
@@ -33,16 +36,25 @@ const EXCHANGES: &[&str] = &["a", "b", "c", "d", "e", "amq.topic"];
 const QUEUES: &[&str] = &["q1", "q2", "q3", "a"];
 
 fn kind() -> impl Strategy<Value = ExchangeKind> {
-    (0..EXCHANGE_TYPES.len()).prop_map(|row| EXCHANGE_TYPES[row].kind)
+    select(&ExchangeKind::ALL[..])
 }
 
 fn settings() -> impl Strategy<Value = ExchangeSettings> {
     let alternate = option::of(select(EXCHANGES));
-    (kind(), any::<bool>(), alternate).prop_map(|(kind, auto_delete, alternate)| ExchangeSettings {
-        auto_delete,
-        alternate: alternate.map(Into::into),
-        ..ExchangeSettings::new(kind)
-    })
+    let hash_on = select(vec![
+        HashOn::RoutingKey,
+        HashOn::Header("a".into()),
+        HashOn::MessageId,
+    ]);
+    (kind(), kind(), any::<bool>(), alternate, hash_on).prop_map(
+        |(kind, delayed_kind, auto_delete, alternate, hash_on)| ExchangeSettings {
+            auto_delete,
+            alternate: alternate.map(Into::into),
+            hash_on,
+            delayed_kind: Some(delayed_kind),
+            ..ExchangeSettings::new(kind)
+        },
+    )
 }
 
 fn key(words: &'static [&'static str], length: usize) -> impl Strategy<Value = String> {
@@ -51,6 +63,11 @@ fn key(words: &'static [&'static str], length: usize) -> impl Strategy<Value = S
 
 fn pattern(length: usize) -> impl Strategy<Value = String> {
     key(&["x", "y", "", "*", "#", "#"], length)
+}
+
+fn binding_key() -> impl Strategy<Value = String> {
+    let number = select(&["1", "2", "5", "0", "-3"][..]).prop_map(str::to_owned);
+    prop_oneof![2 => pattern(3), 1 => number]
 }
 
 fn routing_key(length: usize) -> impl Strategy<Value = String> {
@@ -92,7 +109,7 @@ fn any_binding() -> impl Strategy<Value = Binding> {
         select(QUEUES).prop_map(queue),
         select(EXCHANGES).prop_map(exchange),
     ];
-    (select(EXCHANGES), destination, pattern(3), arguments())
+    (select(EXCHANGES), destination, binding_key(), arguments())
         .prop_map(|(source, to, key, arguments)| binding_with(source, to, &key, arguments))
 }
 
@@ -106,16 +123,21 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn publish() -> impl Strategy<Value = Publish> {
+fn sent() -> impl Strategy<Value = Sent> {
+    let message_id = option::of(select(&["1", "2"][..]).prop_map(str::to_owned));
     (
         select(EXCHANGES),
         vec(routing_key(4), 1..3),
         header_values(),
+        message_id,
+        any::<u64>(),
     )
-        .prop_map(|(exchange, keys, headers)| Publish {
+        .prop_map(|(exchange, keys, headers, message_id, random)| Sent {
             exchange,
             keys,
             headers,
+            message_id,
+            random,
         })
 }
 
@@ -188,14 +210,20 @@ fn compare_listings(table: &RoutingTable, model: &Model) -> Result<(), TestCaseE
 fn compare_route(
     table: &RoutingTable,
     model: &Model,
-    publish: &Publish,
+    sent: &Sent,
     routed: &mut Routed,
 ) -> Result<(), TestCaseError> {
-    let keys: Vec<&str> = publish.keys.iter().map(String::as_str).collect();
-    let Publish {
-        exchange, headers, ..
-    } = publish;
-    table.route(exchange, &keys, headers, routed);
+    let keys: Vec<&str> = sent.keys.iter().map(String::as_str).collect();
+    let exchange = sent.exchange;
+    let publish = Publish {
+        identifiers: Identifiers {
+            message_id: sent.message_id.as_deref(),
+            ..Identifiers::default()
+        },
+        random: sent.random,
+        ..Publish::new(&keys, &sent.headers)
+    };
+    table.route(exchange, &publish, routed);
 
     let reached: BTreeSet<_> = routed.queues.iter().map(ToString::to_string).collect();
     prop_assert_eq!(
@@ -204,14 +232,31 @@ fn compare_route(
         "a queue twice in {:?}",
         routed.queues
     );
-    prop_assert_eq!(&reached, &model.route(exchange, &keys, headers));
+    let expected = model.route(exchange, &publish);
+    prop_assert_eq!(&reached, &expected.queues);
+    let histories = routed.histories.iter().map(ToString::to_string);
+    prop_assert_eq!(histories.collect::<BTreeSet<_>>(), expected.histories);
 
-    prop_assert!(!routed.read_headers || table.reads_headers(exchange));
-    if !routed.read_headers {
-        prop_assert_eq!(reached, model.route(exchange, &keys, &FieldTable::new()));
+    let needs = table.needs(exchange);
+    prop_assert_eq!(needs | routed.needs, needs);
+    let none = FieldTable::new();
+    let mut other = publish;
+    if !routed.needs.any(Needs::HEADERS) {
+        other.headers = &none;
     }
-    let explanation = table.explain(exchange, &keys, headers);
+    if !routed.needs.any(Needs::IDENTIFIERS) {
+        other.identifiers = Identifiers::default();
+    }
+    if !routed.needs.any(Needs::RANDOM) {
+        other.random = !publish.random;
+    }
+    prop_assert_eq!(&reached, &model.route(exchange, &other).queues);
+
+    let explanation = table.explain(exchange, &publish);
     prop_assert_eq!(&explanation.queues, &routed.queues);
+    for step in &explanation.steps {
+        prop_assert!(!step.picks_one || step.matched.len() <= 1);
+    }
     let explained: BTreeSet<_> = explanation
         .steps
         .iter()
@@ -237,14 +282,15 @@ proptest! {
             let _ = table.bind(binding("amq.topic", queue(pattern), pattern));
         }
         let mut routed = Routed::default();
+        let none = FieldTable::new();
         for key in &keys {
-            table.route("amq.topic", &[key], &FieldTable::new(), &mut routed);
+            table.route("amq.topic", &Publish::new(&[key], &none), &mut routed);
             let reached: BTreeSet<_> = routed.queues.iter().map(|name| name.as_str()).collect();
             let matching = patterns.iter().map(String::as_str)
                 .filter(|pattern| topic_matches(&words(pattern), &words(key)));
             prop_assert_eq!(reached, matching.collect::<BTreeSet<_>>(), "key {:?}", key);
         }
-        for step in table.explain("amq.topic", &[&keys[0]], &FieldTable::new()).steps {
+        for step in table.explain("amq.topic", &Publish::new(&[&keys[0]], &none)).steps {
             for found in step.matched {
                 let begin = format!("pattern `{}` matches `{}`", found.binding.routing_key, keys[0]);
                 prop_assert!(found.reason.starts_with(&begin), "{}", found.reason);
@@ -254,7 +300,7 @@ proptest! {
 
     #[test]
     fn table_agrees_with_the_naive_model(
-        steps in vec((change(), publish()), 1..40),
+        steps in vec((change(), sent()), 1..40),
     ) {
         let mut table = RoutingTable::new();
         let mut model = Model::default();
@@ -263,11 +309,11 @@ proptest! {
         }
         let mut routed = Routed::default();
         let mut snapshot = table.clone();
-        for (at, (change, publish)) in steps.into_iter().enumerate() {
+        for (at, (change, sent)) in steps.into_iter().enumerate() {
             let before: Vec<_> = snapshot.bindings().cloned().collect();
             apply(change, &mut table, &mut model)?;
             compare_listings(&table, &model)?;
-            compare_route(&table, &model, &publish, &mut routed)?;
+            compare_route(&table, &model, &sent, &mut routed)?;
             prop_assert_eq!(snapshot.bindings().cloned().collect::<Vec<_>>(), before);
             if at % 3 == 0 {
                 snapshot = table.clone();

@@ -4,11 +4,12 @@
 mod against_model;
 mod exchange_types;
 mod model;
+mod plugin_types;
 mod topology;
 
 use std::sync::Arc;
 
-use super::{Binding, Routed, RoutingTable};
+use super::{Binding, Publish, Routed, RoutingTable};
 use crate::model::{Destination, ExchangeKind, ExchangeSettings, FieldTable, FieldValue};
 
 fn queue(name: &str) -> Destination {
@@ -78,9 +79,14 @@ fn queues_of(
     keys: &[&str],
     headers: &FieldTable,
 ) -> Vec<String> {
+    queues_for(table, exchange, &Publish::new(keys, headers))
+}
+
+fn queues_for(table: &RoutingTable, exchange: &str, publish: &Publish<'_>) -> Vec<String> {
     let mut routed = Routed::default();
-    table.route(exchange, keys, headers, &mut routed);
-    assert_eq!(table.explain(exchange, keys, headers).queues, routed.queues);
-    assert!(!routed.read_headers || table.reads_headers(exchange));
+    table.route(exchange, publish, &mut routed);
+    assert_eq!(table.explain(exchange, publish).queues, routed.queues);
+    let needs = table.needs(exchange);
+    assert_eq!(needs | routed.needs, needs, "all of them were told");
     routed.queues.iter().map(ToString::to_string).collect()
 }

@@ -1,7 +1,7 @@
 //! Exchanges, bindings and alternates as a whole.
 
 use super::*;
-use crate::routing::{BindRefused, Removed};
+use crate::routing::{BindRefused, Needs, Removed};
 
 use ExchangeKind::{Direct, Fanout, Headers, Topic};
 
@@ -248,13 +248,14 @@ fn headers_matter_where_a_headers_exchange_may_be_reached() {
         ("", false),
         ("missing", false),
     ] {
-        assert_eq!(table.reads_headers(name), reads, "{name}");
+        assert_eq!(table.needs(name).any(Needs::HEADERS), reads, "{name}");
     }
     let mut routed = Routed::default();
-    table.route("by binding", &["k"], &FieldTable::new(), &mut routed);
-    assert!(routed.read_headers);
-    table.route("by binding", &["other"], &FieldTable::new(), &mut routed);
-    assert!(!routed.read_headers, "this key does not lead there");
+    let none = FieldTable::new();
+    table.route("by binding", &Publish::new(&["k"], &none), &mut routed);
+    assert_eq!(routed.needs, Needs::HEADERS);
+    table.route("by binding", &Publish::new(&["other"], &none), &mut routed);
+    assert_eq!(routed.needs, Needs::NOTHING, "this key does not lead there");
 }
 
 #[test]
@@ -276,7 +277,10 @@ fn an_explanation_reads_well() {
         .expect("a good x-match");
 
     let sent = headers(&[("format", "pdf".into())]);
-    let explained = |exchange: &str, key: &str| table.explain(exchange, &[key], &sent).to_string();
+    let explained = |exchange: &str, key: &str| {
+        let explanation = table.explain(exchange, &Publish::new(&[key], &sent));
+        explanation.to_string()
+    };
     assert_eq!(
         explained("logs", "logs.db.error"),
         "exchange 'logs' (topic), published to:\n  \

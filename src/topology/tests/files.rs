@@ -130,8 +130,32 @@ const FINDINGS: &[(&str, &[&str])] = &[
     (
         "[[exchange]]\nname = \"x\"\ntype = \"topc\"\n",
         &[
-            "leveret.toml:3:8: error: 'type' in [[exchange]]: expected \"direct\", \"fanout\", \"topic\" or \"headers\", found \"topc\"",
+            "leveret.toml:3:8: error: 'type' in [[exchange]]: expected \"direct\", \"fanout\", \"topic\", \"headers\", \"x-consistent-hash\", \"x-random\", \"x-modulus-hash\", \"x-recent-history\" or \"x-delayed-message\", found \"topc\"",
         ],
+    ),
+    (
+        "[[exchange]]\nname = \"x\"\ntype = \"x-consistent-hash\"\narguments = { hash-property = \"app_id\" }\n",
+        &["leveret.toml:1:1: error: Unsupported property: app_id"],
+    ),
+    (
+        "[[exchange]]\nname = \"x\"\ntype = \"x-delayed-message\"\n",
+        &[
+            "leveret.toml:1:1: error: Invalid argument, 'x-delayed-type' must be an existing exchange type",
+        ],
+    ),
+    (
+        "[[queue]]\nname = \"q\"\n[[exchange]]\nname = \"x\"\ntype = \"x-consistent-hash\"\n[[binding]]\nfrom = \"x\"\nto_queue = \"q\"\nkey = \"heavy\"\n",
+        &["leveret.toml:6:1: error: The binding key must be an integer: <<\"heavy\">>"],
+    ),
+    (
+        "[[queue]]\nname = \"q\"\n[[exchange]]\nname = \"x\"\ntype = \"x-recent-history\"\n[[binding]]\nfrom = \"x\"\nto_queue = \"q\"\nkey = \"k\"\n",
+        &[
+            "leveret.toml:6:1: warning: the key 'k' has no effect, 'x' is an x-recent-history exchange",
+        ],
+    ),
+    (
+        "[[queue]]\nname = \"q\"\n[[exchange]]\nname = \"x\"\ntype = \"x-random\"\n[[binding]]\nfrom = \"x\"\nto_queue = \"q\"\nkeys = [\"one\", \"two\"]\n",
+        &[],
     ),
     (
         "[[exchange]]\nname = \"x\"\n",

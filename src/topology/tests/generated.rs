@@ -46,6 +46,7 @@ prop_compose! {
     fn exchange_settings()(
         kind in prop::sample::select(vec![
             ExchangeKind::Direct, ExchangeKind::Fanout, ExchangeKind::Topic, ExchangeKind::Headers,
+            ExchangeKind::Random, ExchangeKind::ModulusHash, ExchangeKind::RecentHistory,
         ]),
         (durable, auto_delete, internal) in any::<(bool, bool, bool)>(),
         alternate in prop::option::of(name()),
@@ -56,9 +57,10 @@ prop_compose! {
             arguments.insert("alternate-exchange", alternate.as_str());
         }
         ExchangeSettings {
-            kind, durable, auto_delete, internal,
+            durable, auto_delete, internal,
             alternate: alternate.map(ExchangeName::from),
             arguments: Arc::new(arguments),
+            ..ExchangeSettings::new(kind)
         }
     }
 }

@@ -38,7 +38,7 @@ fn the_sample_uncommented_shows_the_defaults() {
         bindings,
         ..
     } = file.topology;
-    assert_eq!((exchanges.len(), queues.len(), bindings.len()), (3, 3, 5));
+    assert_eq!((exchanges.len(), queues.len(), bindings.len()), (4, 5, 7));
 }
 
 #[test]
