@@ -16,6 +16,7 @@ use crate::routing::RoutingTable;
 
 use super::QueueHost;
 use super::ledger::Ledger;
+use super::rulebook::SharedRulebook;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -36,6 +37,7 @@ pub struct Vhost {
     snapshot_stale: AtomicBool,
     version: AtomicU64,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) rulebook: SharedRulebook,
 }
 
 /// What only one may change at a time.
@@ -50,17 +52,19 @@ pub(super) struct Catalog {
 impl Vhost {
     /// A virtual host with the predeclared exchanges.
     #[must_use]
-    pub(super) fn new(name: VhostName, ledger: Arc<Ledger>) -> Arc<Self> {
-        let catalog = Catalog::default();
-        Arc::new(Self {
+    pub(super) fn new(name: VhostName, ledger: Arc<Ledger>, rulebook: SharedRulebook) -> Arc<Self> {
+        let vhost = Arc::new(Self {
             name,
-            snapshot: ArcSwap::from_pointee(catalog.routing.clone()),
-            catalog: Mutex::new(catalog),
+            snapshot: ArcSwap::default(),
+            catalog: Mutex::default(),
             queues: RwLock::default(),
-            snapshot_stale: AtomicBool::new(false),
+            snapshot_stale: AtomicBool::new(true),
             version: AtomicU64::new(1),
             ledger,
-        })
+            rulebook,
+        });
+        vhost.set_alternates(&mut vhost.catalog.lock().routing);
+        vhost
     }
 
     /// Its name.

@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::broker::{
     Access, BindRequest, ConnectionLimits, Definition, ExchangeRequest, InMemory, Node,
-    QueueRequest, Requester, Storage, Vhost, Wakes,
+    QueueRequest, Requester, Rulebook, Storage, Vhost, Wakes,
 };
 use crate::config::Users;
 use crate::model::{
@@ -45,6 +45,7 @@ fn recover(path: &Path) -> Result<Arc<Node>, crate::model::BrokerError> {
     Node::recover(
         Access::new(Users::default()),
         limits(),
+        Rulebook::default(),
         [VhostName::from("/")],
         storage,
         found,
