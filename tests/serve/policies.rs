@@ -89,3 +89,25 @@ fn a_limit_counts_for_what_comes_after_it() {
     serve.await_log(REPLACED);
     client.declare(1, &queue("third"));
 }
+
+#[test]
+fn a_policy_trims_a_queue_that_is_too_long_already() {
+    let mut serve = Serve::with_file(FILE);
+    let mut client = serve.client();
+    client.fill("lost", &["1", "2", "3", "4"]);
+    let policy = |length: u32| {
+        format!(
+            "{FILE}[[policy]]\nname = \"p\"\npattern = \"^lost$\"\n\
+             definition = {{ max-length = {length} }}\n"
+        )
+    };
+    serve.reload(&policy(3));
+    serve.await_log(REPLACED);
+    assert_eq!(client.look_up("lost"), Some((3, 0)));
+    client.fill("lost", &["5"]);
+    assert_eq!(client.look_up("lost"), Some((3, 0)));
+    serve.reload(FILE);
+    serve.await_log(REPLACED);
+    client.fill("lost", &["6"]);
+    assert_eq!(client.drain(1, "lost"), ["3", "4", "5", "6"]);
+}

@@ -157,3 +157,68 @@ fn one_connection_more_than_the_virtual_host_may_have_is_530() {
         drop(open);
     }
 }
+
+/// A policy with the name of its pattern.
+fn policy(pattern: &str, definition: &str) -> String {
+    format!(
+        "[[policy]]\nname = '{pattern}'\npattern = '{pattern}'\n\
+         definition = {{ {definition} }}\n"
+    )
+}
+
+#[test]
+fn a_policy_limits_a_queue_and_says_where_its_dead_letters_go() {
+    leveret_only!("needs a policy");
+    let mut client = connect(
+        &("[[queue]]\nname = \"dead\"\n".to_owned()
+            + &policy(
+                "^short",
+                "max-length = 2, dead-letter-exchange = \"\", dead-letter-routing-key = \"dead\"",
+            )),
+    );
+    let longer = QueueDeclare {
+        arguments: FieldTable::from_iter([("x-max-length", FieldValue::I32(9))]),
+        ..queue("short")
+    };
+    client.declare(1, &longer);
+    client.fill("short", &["1", "2", "3"]);
+    assert_eq!(client.await_message(1, "dead").text(), "1");
+    assert_eq!(client.drain(1, "short"), ["2", "3"]);
+}
+
+#[test]
+fn a_policys_ttl_counts_for_messages_that_have_none() {
+    leveret_only!("needs a policy");
+    let mut client = connect(
+        &("[[queue]]\nname = \"dead\"\n".to_owned()
+            + &policy(
+                "^brief$",
+                "message-ttl = \"20ms\", dead-letter-exchange = \"\", dead-letter-routing-key = \"dead\"",
+            )),
+    );
+    client.declare(1, &queue("brief"));
+    client.fill("brief", &["old"]);
+    assert_eq!(client.await_message(1, "dead").text(), "old");
+    assert_eq!(client.look_up("brief"), Some((0, 0)));
+}
+
+#[test]
+fn a_policy_for_quorum_queues_is_for_them_alone() {
+    leveret_only!("needs a policy");
+    let mut client = connect(
+        "[[policy]]\nname = \"p\"\npattern = \"\"\napply_to = \"quorum_queues\"\n\
+         definition = { max-length = 1 }\n",
+    );
+    let quorum = QueueDeclare {
+        durable: true,
+        arguments: FieldTable::from_iter([("x-queue-type", "quorum")]),
+        ..queue("quorum")
+    };
+    client.declare(1, &quorum);
+    client.declare(1, &queue("classic"));
+    for name in ["quorum", "classic"] {
+        client.fill(name, &["1", "2"]);
+    }
+    assert_eq!(client.drain(1, "quorum"), ["2"]);
+    assert_eq!(client.drain(1, "classic"), ["1", "2"]);
+}
