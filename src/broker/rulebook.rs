@@ -125,9 +125,6 @@ impl Vhost {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
     use crate::Broker;
     use crate::broker::{Node, QueueRequest, Requester};
     use crate::model::{ConnectionId, FieldTable, FieldValue, QueueName, VhostName};
@@ -168,33 +165,6 @@ mod tests {
         let host = vhost.find_queue(name).expect("it was declared");
         let rules = host.rules();
         (rules.max_length, rules.message_ttl)
-    }
-
-    #[tokio::test]
-    async fn queues_that_were_stored_go_by_the_policies_of_the_new_start() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let start = async |policies: &str| {
-            let mut file = BrokerFile::parse("leveret.toml", policies).expect("the file is right");
-            file.config.server.data_dir = directory.path().to_owned();
-            file.config.amqp.addresses = vec![([127, 0, 0, 1], 0).into()];
-            let broker = Broker::start(&file.config, &file.topology).await;
-            broker.expect("the directory is fine")
-        };
-        let queue = "[[queue]]\nname = \"q\"\n";
-        let first = start(queue).await;
-        assert_eq!(limits(first.node(), "q"), (None, None));
-        let running = Arc::downgrade(first.node());
-        first.shutdown().await;
-        let ended = async {
-            while running.strong_count() > 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
-        ended.expect("its tasks end, and let go of the directory");
-        let second = start(&policy("^q$", "max-length = 5")).await;
-        assert_eq!(limits(second.node(), "q"), (Some(5), None));
-        second.shutdown().await;
     }
 
     #[tokio::test]
