@@ -103,6 +103,7 @@ impl Broker {
         let node = Node::recover(
             Access::new(config.users.clone()),
             connection_limits(config),
+            topology.rulebook.clone(),
             topology.vhosts.iter().cloned(),
             storage,
             found,
@@ -138,6 +139,8 @@ impl Broker {
     }
 
     fn serve(config: &Config, topology: &Topology, node: Arc<Node>) -> Result<Self, StartError> {
+        // First, so that what the topology defines goes by it from the start.
+        node.rule_by(topology.rulebook.clone());
         let changes = topology::diff(&Topology::default(), topology).unwrap_or_default();
         topology::apply(&changes, &node).map_err(StartError::Topology)?;
         let settings = Arc::new(amqp_settings(config));

@@ -44,10 +44,7 @@ impl Node {
             .into_iter()
             .map(|(name, definitions)| {
                 let vhost = known.get(&name).cloned();
-                (
-                    vhost.unwrap_or_else(|| Vhost::new(name, Arc::clone(&self.ledger))),
-                    definitions,
-                )
+                (vhost.unwrap_or_else(|| self.new_vhost(name)), definitions)
             })
             .collect();
         // All catalogs stay locked from the first check to the last change, in
@@ -127,8 +124,8 @@ impl Plan {
                     let entries = vhost.entries(&self.routing, &self.queues);
                     let put = entries.and_then(|entries| entries.exchange_declared(name, settings));
                     self.changes.extend(put);
-                    self.routing
-                        .declare_exchange(name.clone(), settings.clone());
+                    let settings = vhost.ruled_exchange(name, settings.clone());
+                    self.routing.declare_exchange(name.clone(), settings);
                 }
             },
             Definition::Queue(name, settings) => match vhost.find_queue(name.as_str()) {

@@ -72,6 +72,7 @@ impl Vhost {
             let put = entries.exchange_declared(&name, &settings);
             self.record(&mut catalog, Vec::from_iter(put));
         }
+        let settings = self.ruled_exchange(&name, settings);
         catalog.routing.declare_exchange(name, settings);
         self.changed();
         Ok(())

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::model::{BrokerError, ConnectionId, Now, UserName, VhostName};
 
 use super::ledger::Ledger;
+use super::rulebook::SharedRulebook;
 use super::{
     Access, Alarms, Clock, DeadLetters, Durability, Outbox, Outgoing, ReplyTargets, Storage, Vhost,
     Wakes,
@@ -23,6 +24,7 @@ pub struct Node {
     access: Access,
     pub(super) vhosts: RwLock<HashMap<VhostName, Arc<Vhost>>>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) rulebook: SharedRulebook,
     reply_targets: Arc<ReplyTargets>,
     durability: Arc<dyn Durability>,
     alarms: Alarms,
@@ -41,7 +43,7 @@ pub struct ConnectionLimits {
     pub per_address: Option<u32>,
     /// Of one user.
     pub per_user: Option<u32>,
-    /// To one virtual host.
+    /// To one virtual host that has no limit of its own.
     pub per_vhost: Option<u32>,
     /// Octets that may wait in one connection's outbox.
     pub outbox_bytes: usize,
@@ -66,17 +68,20 @@ impl Node {
         durability: Arc<dyn Durability>,
     ) -> Arc<Self> {
         let ledger = Ledger::in_memory();
-        let vhosts = vhosts
-            .into_iter()
-            .map(|name| (name.clone(), Vhost::new(name, Arc::clone(&ledger))))
-            .collect();
-        Self::with(access, limits, ledger, vhosts, durability)
+        let rulebook = SharedRulebook::default();
+        let vhost = |name: VhostName| {
+            let vhost = Vhost::new(name.clone(), Arc::clone(&ledger), Arc::clone(&rulebook));
+            (name, vhost)
+        };
+        let vhosts = vhosts.into_iter().map(vhost).collect();
+        Self::with(access, limits, ledger, rulebook, vhosts, durability)
     }
 
     pub(super) fn with(
         access: Access,
         limits: ConnectionLimits,
         ledger: Arc<Ledger>,
+        rulebook: SharedRulebook,
         vhosts: HashMap<VhostName, Arc<Vhost>>,
         durability: Arc<dyn Durability>,
     ) -> Arc<Self> {
@@ -84,6 +89,7 @@ impl Node {
             clock: ledger.clock(),
             access,
             ledger,
+            rulebook,
             limits,
             vhosts: RwLock::new(vhosts),
             reply_targets: Arc::default(),
@@ -155,8 +161,13 @@ impl Node {
             self.vhosts
                 .write()
                 .entry(name.clone())
-                .or_insert_with(|| Vhost::new(name.clone(), Arc::clone(&self.ledger))),
+                .or_insert_with(|| self.new_vhost(name.clone())),
         )
+    }
+
+    /// One that is not in the list yet.
+    pub(super) fn new_vhost(&self, name: VhostName) -> Arc<Vhost> {
+        Vhost::new(name, Arc::clone(&self.ledger), Arc::clone(&self.rulebook))
     }
 
     /// Opens the virtual host that a connection asks for.
@@ -176,6 +187,8 @@ impl Node {
             let text = format!("access to vhost '{name}' refused for user '{user}'");
             return Err(BrokerError::NotAllowed(text));
         }
+        let of_vhost = self.rulebook.load().limits_of(name).connections;
+        let per_vhost = of_vhost.or(self.limits.per_vhost);
         let mut connections = self.connections.lock();
         let reached = |limit: Option<u32>, counts: &dyn Fn(&(UserName, VhostName)) -> bool| {
             limit.filter(|limit| {
@@ -183,7 +196,7 @@ impl Node {
                 opened.filter(|opened| counts(opened)).count() >= *limit as usize
             })
         };
-        if let Some(limit) = reached(self.limits.per_vhost, &|(_, vhost)| vhost == name) {
+        if let Some(limit) = reached(per_vhost, &|(_, vhost)| vhost == name) {
             return Err(BrokerError::NotAllowed(format!(
                 "access to vhost '{name}' refused for user '{user}': connection limit ({limit}) is reached"
             )));

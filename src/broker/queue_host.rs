@@ -82,13 +82,18 @@ impl QueueHost {
         name: QueueName,
         vhost: VhostName,
         settings: QueueSettings,
+        rules: QueueRules,
         restored: Option<Restored>,
         ledger: &Ledger,
     ) -> Arc<Self> {
         let now = ledger.clock().now();
+        let ruled = QueueSettings {
+            rules,
+            ..settings.clone()
+        };
         let queue = match restored {
-            Some(restored) => Queue::restore(settings.clone(), restored, now),
-            None => Queue::new(settings.clone(), now),
+            Some(restored) => Queue::restore(ruled, restored, now),
+            None => Queue::new(ruled, now),
         };
         let host = Arc::new(Self {
             id,
@@ -356,6 +361,12 @@ impl QueueHost {
             }
             self.carry_out(&mut state, now, wakes);
         }
+    }
+
+    /// The rules that it goes by: its arguments' and its policies'.
+    #[must_use]
+    pub fn rules(&self) -> QueueRules {
+        self.state.lock().queue.rules().clone()
     }
 
     /// Drops all ready messages; how many.

@@ -43,7 +43,7 @@ impl Vhost {
     ///
     /// # Errors
     /// 403 for a reserved name, 405 for another connection's queue, 406 for
-    /// bad or different arguments.
+    /// bad or different arguments and for one queue too many.
     pub fn declare_queue(
         &self,
         request: QueueRequest<'_>,
@@ -73,6 +73,7 @@ impl Vhost {
             host.touch(self.ledger.clock().now());
             return Ok(status(&host));
         }
+        self.check_queue_limit(&catalog, &name)?;
         settings.rules = policy::queue_rules(&name, &self.name, &settings)?;
         let id = self.ledger.queue_id();
         let host = self.add_queue(&mut catalog, id, name, settings, None);
@@ -174,11 +175,14 @@ impl Vhost {
                 .or_default()
                 .push(name.clone());
         }
+        let policies = &self.rulebook.load().policies;
+        let rules = policies.queue_rules(&self.name, &name, &settings);
         let host = QueueHost::new(
             id,
             name.clone(),
             self.name.clone(),
             settings,
+            rules,
             restored,
             &self.ledger,
         );

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use foldhash::HashMap;
 
 use crate::model::{BrokerError, Destination, QueueId, VhostName};
@@ -12,14 +13,16 @@ use crate::store::metadata::{Change, VhostDefinitions};
 use crate::store::{RecoveredContent, RecoveredQueue};
 
 use super::ledger::Ledger;
-use super::{Access, ConnectionLimits, Durability, Node, Recovered, Storage, Vhost};
+use super::rulebook::SharedRulebook;
+use super::{Access, ConnectionLimits, Durability, Node, Recovered, Rulebook, Storage, Vhost};
 
 #[cfg(test)]
 mod tests;
 
 impl Node {
-    /// A broker with what was stored, and with these virtual hosts as well.
-    /// From now on, what its catalogs change about durable things goes to
+    /// A broker with what was stored, and with these virtual hosts as well, all
+    /// of which go by `rulebook` from the start: a message that is too old is a
+    /// dead letter of its policy. From now on, what its catalogs change about durable things goes to
     /// `storage`, and so do the messages of durable queues.
     ///
     /// # Errors
@@ -27,6 +30,7 @@ impl Node {
     pub fn recover(
         access: Access,
         limits: ConnectionLimits,
+        rulebook: Rulebook,
         vhosts: impl IntoIterator<Item = VhostName>,
         storage: Arc<Storage>,
         found: Recovered,
@@ -38,18 +42,22 @@ impl Node {
         } = found;
         let durability: Arc<dyn Durability> = Arc::clone(&storage) as _;
         let ledger = Ledger::new(Some(storage), definitions.next_queue_id);
+        let rulebook = SharedRulebook::new(ArcSwap::from_pointee(rulebook));
+        let vhost = |name| Vhost::new(name, Arc::clone(&ledger), Arc::clone(&rulebook));
         let mut recovered: HashMap<_, _> = HashMap::default();
         for stored in definitions.vhosts {
             let name = stored.name.clone();
-            let vhost = Vhost::new(name.clone(), Arc::clone(&ledger));
+            let vhost = vhost(name.clone());
             vhost.restore(stored, &mut queues)?;
             recovered.insert(name, vhost);
         }
         for name in vhosts {
-            let vhost = recovered.entry(name.clone());
-            vhost.or_insert_with(|| Vhost::new(name, Arc::clone(&ledger)));
+            let entry = recovered.entry(name.clone());
+            entry.or_insert_with(|| vhost(name));
         }
-        Ok(Self::with(access, limits, ledger, recovered, durability))
+        Ok(Self::with(
+            access, limits, ledger, rulebook, recovered, durability,
+        ))
     }
 }
 
@@ -71,6 +79,7 @@ impl Vhost {
                 settings.internal,
                 Arc::unwrap_or_clone(settings.arguments),
             )?;
+            let settings = self.ruled_exchange(&name, settings);
             catalog.routing.declare_exchange(name, settings);
         }
         for (name, id, settings) in stored.queues {

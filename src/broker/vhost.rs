@@ -17,6 +17,7 @@ use crate::routing::RoutingTable;
 use super::QueueHost;
 use super::histories::Histories;
 use super::ledger::Ledger;
+use super::rulebook::SharedRulebook;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -38,6 +39,7 @@ pub struct Vhost {
     snapshot_stale: AtomicBool,
     version: AtomicU64,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) rulebook: SharedRulebook,
 }
 
 /// What only one may change at a time.
@@ -52,18 +54,20 @@ pub(super) struct Catalog {
 impl Vhost {
     /// A virtual host with the predeclared exchanges.
     #[must_use]
-    pub(super) fn new(name: VhostName, ledger: Arc<Ledger>) -> Arc<Self> {
-        let catalog = Catalog::default();
-        Arc::new(Self {
+    pub(super) fn new(name: VhostName, ledger: Arc<Ledger>, rulebook: SharedRulebook) -> Arc<Self> {
+        let vhost = Arc::new(Self {
             name,
-            snapshot: ArcSwap::from_pointee(catalog.routing.clone()),
-            catalog: Mutex::new(catalog),
+            snapshot: ArcSwap::default(),
+            catalog: Mutex::default(),
             histories: Mutex::default(),
             queues: RwLock::default(),
-            snapshot_stale: AtomicBool::new(false),
+            snapshot_stale: AtomicBool::new(true),
             version: AtomicU64::new(1),
             ledger,
-        })
+            rulebook,
+        });
+        vhost.set_alternates(&mut vhost.catalog.lock().routing);
+        vhost
     }
 
     /// Its name.
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn the_table_is_never_behind_a_version_that_was_read_before() {
         const CHANGES: usize = 300_000;
-        let vhost = Vhost::new("/".into(), Ledger::in_memory());
+        let vhost = Vhost::new("/".into(), Ledger::in_memory(), SharedRulebook::default());
         let first = vhost.version();
         // Its number is that of the change that made it.
         let change = |number| {

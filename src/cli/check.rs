@@ -53,13 +53,19 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 
 fn summary(file: &BrokerFile) -> String {
     let topology = &file.topology;
-    [
+    let policies = &topology.rulebook.policies;
+    let mut parts = vec![
         counted(topology.exchanges.len(), "exchange"),
         counted(topology.queues.len(), "queue"),
         counted(topology.bindings.len(), "binding"),
         counted(file.config.users.iter().count(), "user"),
-    ]
-    .join(", ")
+    ];
+    match policies.user.len() + policies.operator.len() {
+        0 => {}
+        1 => parts.push("1 policy".to_owned()),
+        count => parts.push(format!("{count} policies")),
+    }
+    parts.join(", ")
 }
 
 fn counted(count: usize, what: &str) -> String {

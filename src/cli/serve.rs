@@ -136,6 +136,12 @@ fn reload(args: &ServeArgs, broker: &Broker, running: &mut BrokerFile) {
     for change in &changes {
         tracing::info!("{change}");
     }
+    let rules_changed = file.topology.rulebook != running.topology.rulebook;
+    if rules_changed {
+        let rulebook = file.topology.rulebook.clone();
+        broker.node().rule_by(rulebook);
+        tracing::info!("policies and limits of vhosts replaced");
+    }
     let users_changed = file.config.users != running.config.users;
     if users_changed {
         broker.node().access().replace(file.config.users.clone());
@@ -148,7 +154,7 @@ fn reload(args: &ServeArgs, broker: &Broker, running: &mut BrokerFile) {
         let tables = waiting.join(", ");
         tracing::warn!("{tables} changed, which takes effect at the next start");
     }
-    if changes.is_empty() && !users_changed && waiting.is_empty() {
+    if changes.is_empty() && !rules_changed && !users_changed && waiting.is_empty() {
         tracing::info!("the file was read again: nothing to change");
     }
     running.config.users = file.config.users;

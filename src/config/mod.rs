@@ -38,6 +38,7 @@ pub use store::{MemoryMax, StoreConfig};
 pub use crate::model::{Fsync, format_duration, format_size, parse_duration, parse_size};
 pub use users::{User, Users};
 
+pub(crate) use document::shown;
 pub(crate) use kind::{alternatives, integer};
 
 use crate::model::VhostName;

@@ -56,7 +56,7 @@ pub static QUEUE_ARGUMENTS: &[ArgumentSpec<QueueSettings>] = &[
         apply: |queue, value| {
             let key = short_text(value)?;
             if queue.rules.dead_letter_exchange.is_none() {
-                return Err(word("routing_key_but_no_dlx_defined"));
+                return Err(Invalid::Alone("routing_key_but_no_dlx_defined".to_owned()));
             }
             queue.rules.dead_letter_routing_key = Some(key.into());
             Ok(())
@@ -225,8 +225,8 @@ pub static QUEUE_ARGUMENTS: &[ArgumentSpec<QueueSettings>] = &[
                 _ => return Err(word("invalid_delayed_retry_type")),
             };
             if queue.rules.retry.is_some() {
-                let text = "x-retry-delay and x-delayed-retry-type exclude each other";
-                return Err(quoted(text.to_owned()));
+                let text = "\"x-retry-delay and x-delayed-retry-type exclude each other\"";
+                return Err(Invalid::Alone(text.to_owned()));
             }
             queue.rules.retry = Some(Retry {
                 delay: 0,
@@ -397,7 +397,7 @@ pub static QUEUE_ARGUMENTS: &[ArgumentSpec<QueueSettings>] = &[
 /// What `x-retry-delay` began.
 fn retry(queue: &mut QueueSettings) -> Result<&mut Retry, Invalid> {
     let retry = queue.rules.retry.as_mut();
-    retry.ok_or_else(|| quoted("has no effect without x-retry-delay".to_owned()))
+    retry.ok_or_else(|| Invalid::Alone("\"has no effect without x-retry-delay\"".to_owned()))
 }
 
 /// What `x-delayed-retry-type` began.

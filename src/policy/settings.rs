@@ -72,6 +72,19 @@ pub fn queue_rules(
     Ok(finished(scratch.rules))
 }
 
+/// The rules that these arguments make, each of which was checked by itself;
+/// those that do not go together with the others have no effect.
+pub(super) fn rules_of(arguments: &FieldTable) -> QueueRules {
+    let mut scratch = QueueSettings::default();
+    for row in QUEUE_ARGUMENTS {
+        if let Some(value) = arguments.get(row.name) {
+            // Refused is what stands against another one, and that one counts.
+            let _ = (row.apply)(&mut scratch, value);
+        }
+    }
+    finished(scratch.rules)
+}
+
 /// Takes out what has no effect, so that a queue need not look at it.
 fn finished(mut rules: QueueRules) -> QueueRules {
     rules.retry = rules.retry.filter(|retry| retry.delay > 0);
@@ -154,7 +167,9 @@ fn apply<T>(
 
 fn refusal(name: &str, invalid: Invalid, of: &Entity) -> BrokerError {
     BrokerError::ArgumentInvalid(match invalid {
-        Invalid::Value(why) => format!("invalid arg '{name}' for {of}: {why}"),
+        Invalid::Value(why) | Invalid::Alone(why) => {
+            format!("invalid arg '{name}' for {of}: {why}")
+        }
         Invalid::Type(found) => format!("invalid type '{found}' for arg '{name}' in {of}"),
         Invalid::OtherQueueType => {
             format!("invalid arg '{name}' for {of} of queue type rabbit_classic_queue")

@@ -8,6 +8,9 @@ use crate::model::{FieldValue, parse_duration};
 pub enum Invalid {
     /// The value is not allowed; the words that follow the argument's name.
     Value(String),
+    /// The value is fine, but not with the other arguments, or not without one;
+    /// words that follow the argument's name.
+    Alone(String),
     /// Names an exchange or a queue, but is no string; the type that it has.
     Type(&'static str),
     /// Means something only on queues of a type other than classic.

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use crate::broker::Rulebook;
 use crate::config::{Config, ConfigErrors, Diagnostic, Document, Severity};
 
+use super::policies::Written;
 use super::{Topology, lints, read};
 
 /// What a file says.
@@ -11,7 +13,7 @@ use super::{Topology, lints, read};
 pub struct BrokerFile {
     /// The settings.
     pub config: Config,
-    /// The exchanges, queues and bindings.
+    /// The exchanges, queues, bindings and policies.
     pub topology: Topology,
     /// What is legal, and probably not what was meant.
     pub warnings: Vec<Diagnostic>,
@@ -50,15 +52,21 @@ impl BrokerFile {
         let (document, root) = Document::parse(file, text)?;
         let (config, topology) = {
             let mut reader = document.root(&root);
-            let vhosts = read::vhosts(&mut reader);
+            let (vhosts, limits) = read::vhosts(&mut reader);
             let config = Config::read(&mut reader, &vhosts);
             let errors = document.error_count();
             let mut topology = read::topology(&mut reader, vhosts);
+            let written = Written::read(&mut reader, &topology.vhosts);
+            topology.rulebook = Rulebook {
+                policies: written.policies(),
+                limits,
+            };
             reader.finish();
             // What could not be read would be missing everywhere it is named.
             if document.error_count() == errors {
                 lints::merge_duplicates(&mut topology, &document);
                 lints::check(&topology, &document);
+                written.check(&topology, &document);
             }
             (config, topology)
         };

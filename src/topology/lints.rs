@@ -7,9 +7,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{Document, Located, Position, did_you_mean};
-use crate::model::{
-    BrokerError, Destination, ExchangeKind, ExchangeName, ExchangeSettings, QueueName, VhostName,
-};
+use crate::model::{BrokerError, Destination, ExchangeKind, ExchangeName, QueueName, VhostName};
 
 use crate::policy::{EXCHANGE_ARGUMENTS, QUEUE_ARGUMENTS};
 use crate::routing::{BindRefused, Binding, RoutingTable};
@@ -51,6 +49,7 @@ pub(super) fn check(topology: &Topology, document: &Document<'_>) {
         check_match(binding, &known, document);
     }
     check_exchanges(topology, &known, document);
+    check_limits(topology, document);
     check_arguments(topology, document);
     check_circles(topology, document);
 }
@@ -217,29 +216,27 @@ fn check_exchanges(topology: &Topology, known: &Known<'_>, document: &Document<'
         Destination::Exchange(exchange) => Some((&binding.vhost, exchange)),
         Destination::Queue(_) => None,
     });
-    let alternates = exchanges().filter_map(|exchange| {
-        Some((
-            &exchange.value.vhost,
-            exchange.value.settings.alternate.as_ref()?,
-        ))
-    });
+    let alternates: Vec<_> = exchanges()
+        .filter_map(|exchange| {
+            let alternate = topology.alternate(&exchange.value)?;
+            Some((&exchange.value.vhost, alternate))
+        })
+        .collect();
+    let alternates = alternates.iter().map(|(vhost, name)| (*vhost, name));
     let reached: BTreeSet<_> = bound.chain(alternates).collect();
 
     for exchange in exchanges() {
         let place = (&exchange.value.vhost, &exchange.value.name);
-        let ExchangeSettings {
-            internal,
-            alternate,
-            ..
-        } = &exchange.value.settings;
+        let internal = exchange.value.settings.internal;
+        let alternate = topology.alternate(&exchange.value);
         let (vhost, name) = place;
         let warn = |text: String| document.warn(exchange.position, text);
-        if *internal && !reached.contains(&place) {
+        if internal && !reached.contains(&place) {
             warn(format!(
                 "nothing leads to the internal exchange '{name}', no message can reach it"
             ));
         }
-        match alternate {
+        match &alternate {
             Some(alternate) if known.exchange(vhost, alternate).is_none() => {
                 let missing = known.no_exchange(vhost, alternate);
                 warn(format!("the alternate of '{name}' is missing: {missing}"));
@@ -248,6 +245,22 @@ fn check_exchanges(topology: &Topology, known: &Known<'_>, document: &Document<'
                 "nothing is bound to exchange '{name}', messages published to it are dropped"
             )),
             _ => {}
+        }
+    }
+}
+
+/// A file may not define more than it allows.
+fn check_limits(topology: &Topology, document: &Document<'_>) {
+    for (vhost, limits) in &topology.rulebook.limits {
+        let Some(limit) = limits.queues else { continue };
+        let queues = topology.queues.iter();
+        let mut queues = queues.filter(|queue| queue.value.vhost == *vhost);
+        if let Some(queue) = queues.nth(limit as usize) {
+            let name = &queue.value.name;
+            let text = format!(
+                "queue '{name}' is more than vhost '{vhost}' may have, its max_queues is {limit}"
+            );
+            document.error(queue.position, text);
         }
     }
 }
@@ -283,9 +296,14 @@ fn check_arguments(topology: &Topology, document: &Document<'_>) {
 }
 
 fn check_circles(topology: &Topology, document: &Document<'_>) {
+    let led: Vec<_> = topology
+        .exchanges
+        .iter()
+        .map(|exchange| (exchange, topology.alternate(&exchange.value)))
+        .collect();
     let mut alternates: Graph<(&VhostName, &ExchangeName)> = Graph::new();
-    for Located { value, position } in &topology.exchanges {
-        if let Some(alternate) = &value.settings.alternate {
+    for (Located { value, position }, alternate) in &led {
+        if let Some(alternate) = alternate {
             let edges = alternates.entry((&value.vhost, &value.name)).or_default();
             edges.push(((&value.vhost, alternate), *position));
         }

@@ -1,4 +1,4 @@
-//! Exchanges, queues and bindings from the TOML file.
+//! Exchanges, queues, bindings and policies from the TOML file.
 //!
 //! [`BrokerFile`] reads a whole file: the configuration and the topology. A
 //! [`Topology`] is valid: names obey the rules that clients obey, and every
@@ -11,12 +11,14 @@ mod arguments;
 mod diff;
 mod file;
 mod lints;
+mod policies;
 mod read;
 mod same;
 
 #[cfg(test)]
 mod tests;
 
+use crate::broker::Rulebook;
 use crate::config::Located;
 use crate::model::{ExchangeName, ExchangeSettings, QueueName, QueueSettings, VhostName};
 use crate::routing::{BindRefused, Binding, RoutingTable};
@@ -37,6 +39,8 @@ pub struct Topology {
     pub queues: Vec<Located<QueueDefinition>>,
     /// The bindings.
     pub bindings: Vec<Located<BindingDefinition>>,
+    /// What of it applies to whatever has the right name, clients' included.
+    pub rulebook: Rulebook,
 }
 
 /// `[[exchange]]`
@@ -93,6 +97,12 @@ impl Topology {
         self.route_with(vhost, |_, _| ())
     }
 
+    /// Where what no binding of an exchange matches goes, policies included.
+    fn alternate(&self, exchange: &ExchangeDefinition) -> Option<ExchangeName> {
+        let policies = &self.rulebook.policies;
+        policies.alternate(&exchange.vhost, &exchange.name, &exchange.settings)
+    }
+
     fn route_with(
         &self,
         vhost: &VhostName,
@@ -101,7 +111,9 @@ impl Topology {
         let mut table = RoutingTable::new();
         let exchanges = self.exchanges.iter().map(|exchange| &exchange.value);
         for exchange in exchanges.filter(|exchange| exchange.vhost == *vhost) {
-            table.declare_exchange(exchange.name.clone(), exchange.settings.clone());
+            let mut settings = exchange.settings.clone();
+            settings.alternate = self.alternate(exchange);
+            table.declare_exchange(exchange.name.clone(), settings);
         }
         let bindings = self.bindings.iter();
         for binding in bindings.filter(|binding| binding.value.vhost == *vhost) {
@@ -120,6 +132,7 @@ impl Default for Topology {
             exchanges: Vec::new(),
             queues: Vec::new(),
             bindings: Vec::new(),
+            rulebook: Rulebook::default(),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! The tables `[[vhost]]`, `[[exchange]]`, `[[queue]]` and `[[binding]]`, each
 //! on its own; how they fit together is for [`super::lints`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leveret_protocol::SmolStr;
 use toml::de::DeValue;
 
+use crate::broker::VhostLimits;
 use crate::config::{
-    Flag, Kind, List, Located, NAME_BYTES_MAX, Name, OneOf, Parsed, TableReader, alternatives,
-    did_you_mean,
+    Flag, Integer, Kind, List, Located, NAME_BYTES_MAX, Name, OneOf, Parsed, TableReader,
+    alternatives, did_you_mean,
 };
 use crate::model::{
     BrokerError, Destination, ExchangeKind, ExchangeName, FieldTable, FieldValue, QueueName,
@@ -20,19 +22,31 @@ use crate::routing::Binding;
 use super::arguments::{common_names, read_table};
 use super::{BindingDefinition, ExchangeDefinition, QueueDefinition, Topology};
 
-/// Reads the virtual hosts, `/` first.
-pub(super) fn vhosts(root: &mut TableReader<'_>) -> Vec<VhostName> {
+/// Reads the virtual hosts, `/` first, and the limits that some have.
+pub(super) fn vhosts(
+    root: &mut TableReader<'_>,
+) -> (Vec<VhostName>, BTreeMap<VhostName, VhostLimits>) {
     let mut vhosts = vec![VhostName::from("/")];
+    let mut limited = BTreeMap::new();
     for mut table in root.sections("vhost") {
-        if let Some(name) = table.required("name", Name) {
+        let name = table.required("name", Name);
+        let mut limit = |key| table.optional(key, COUNT).map(|limit| limit.value);
+        let limits = VhostLimits {
+            queues: limit("max_queues"),
+            connections: limit("max_connections"),
+        };
+        if let Some(name) = name {
             let vhost = VhostName::from(name.value);
             if !vhosts.contains(&vhost) {
-                vhosts.push(vhost);
+                vhosts.push(vhost.clone());
+            }
+            if limits != VhostLimits::default() && limited.insert(vhost.clone(), limits).is_some() {
+                table.error(format!("vhost '{vhost}' already has limits"));
             }
         }
         table.finish();
     }
-    vhosts
+    (vhosts, limited)
 }
 
 /// Reads what these virtual hosts contain.
@@ -216,7 +230,7 @@ fn binding_arguments(table: &mut TableReader<'_>) -> FieldTable {
 }
 
 /// The virtual host of a table: `/` unless it says another that is defined.
-fn vhost(table: &mut TableReader<'_>, vhosts: &[VhostName]) -> Option<VhostName> {
+pub(super) fn vhost(table: &mut TableReader<'_>, vhosts: &[VhostName]) -> Option<VhostName> {
     let present = table.contains("vhost");
     let name = table.optional("vhost", Name);
     if !present {
@@ -265,6 +279,8 @@ impl Kind for ExchangeType {
         ExchangeKind::from_name(value.as_str()?)
     }
 }
+
+const COUNT: Integer<u32> = Integer(0..=u32::MAX);
 
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 const X_MATCH: &str = "x-match";

@@ -3,6 +3,7 @@
 mod changes;
 mod files;
 mod generated;
+mod policies;
 mod sample;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 mod support;
 
 mod log;
+mod policies;
 mod process;
 mod reload;
 mod shutdown;

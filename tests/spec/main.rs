@@ -31,6 +31,7 @@ mod held;
 mod hostile;
 mod limits;
 mod overflow;
+mod policies;
 mod priorities;
 mod publishing;
 mod queues;

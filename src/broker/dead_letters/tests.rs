@@ -13,7 +13,7 @@ use super::forwarder::Forwarder;
 use super::*;
 use crate::broker::{
     Access, BindRequest, ConnectionLimits, ExchangeRequest, InMemory, Incoming, Node, Publisher,
-    QueueRequest, Requester, Storage, Vhost, Wakes,
+    QueueRequest, Requester, Rulebook, Storage, Vhost, Wakes,
 };
 use crate::config::Users;
 use crate::model::{Body, ConnectionId, Destination, FieldTable, FieldValue, Now};
@@ -68,7 +68,7 @@ impl World {
         };
         let (storage, found) = Storage::open(directory, &settings, 1 << 20).expect("it opens");
         let access = Access::new(Users::default());
-        let node = Node::recover(access, limits(), [], storage, found);
+        let node = Node::recover(access, limits(), Rulebook::default(), [], storage, found);
         Self::new(node.expect("what was stored can be restored"))
     }
 

@@ -7,6 +7,7 @@ use leveret_protocol::header::PROPERTIES_OFFSET;
 use leveret_protocol::{Limits, Properties};
 
 use crate::model::{BlockBuilder, Body, FieldValue, Message};
+use crate::policy::is_quorum;
 
 use super::super::properties::without_blind_copies;
 use super::QueueHost;
@@ -20,7 +21,7 @@ impl QueueHost {
         if message.traits().has_blind_copies() {
             hide_blind_copies(message);
         }
-        if deliveries > 0 && counts {
+        if deliveries > 0 && (counts || is_quorum(&self.settings)) {
             show_count(message, deliveries);
         }
     }

@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::broker::{
     Access, BindRequest, ConnectionLimits, Definition, ExchangeRequest, InMemory, Incoming, Node,
-    Publisher, QueueRequest, Requester, Storage, Vhost, Wakes,
+    Publisher, QueueRequest, Requester, Rulebook, Storage, Vhost, Wakes,
 };
 use crate::config::Users;
 use crate::model::{
@@ -40,11 +40,16 @@ impl Place {
 }
 
 fn recover(path: &Path) -> Result<Arc<Node>, crate::model::BrokerError> {
+    recover_with(path, Rulebook::default())
+}
+
+fn recover_with(path: &Path, rulebook: Rulebook) -> Result<Arc<Node>, crate::model::BrokerError> {
     let (storage, found) =
         Storage::open(path, &StoreSettings::default(), 1 << 20).expect("it opens");
     Node::recover(
         Access::new(Users::default()),
         limits(),
+        rulebook,
         [VhostName::from("/")],
         storage,
         found,
@@ -387,6 +392,45 @@ fn a_file_is_written_at_once_and_stands_against_what_is_stored() {
          is 'topic'"
     );
     assert!(node.vhost(&"other".into()).is_some());
+}
+
+/// Not only later: what dies while a queue is restored is a dead letter of its
+/// policy.
+#[test]
+fn stored_queues_and_exchanges_go_by_the_policies_from_the_start() {
+    let place = Place::new();
+    let (metadata, _) = open_metadata(&place.path());
+    let queue = QueueSettings {
+        durable: true,
+        arguments: Arc::new(FieldTable::from_iter([("x-message-ttl", 1_000)])),
+        ..QueueSettings::default()
+    };
+    metadata.submit(vec![
+        Change::PutVhost("/".into()),
+        Change::PutExchange(
+            "/".into(),
+            "x".into(),
+            ExchangeSettings::new(ExchangeKind::Direct),
+        ),
+        Change::PutQueue("/".into(), "q".into(), QueueId(1), queue),
+    ]);
+    drop(metadata);
+    let file = crate::topology::BrokerFile::parse(
+        "leveret.toml",
+        "[[policy]]\nname = \"p\"\npattern = \"\"\n\
+         definition = { dead-letter-exchange = \"dead\", alternate-exchange = \"lost\" }\n",
+    );
+    let rulebook = file.expect("the file is right").topology.rulebook;
+    let node = recover_with(&place.path(), rulebook).expect("what was stored can be restored");
+    let host = vhost(&node).find_queue("q").expect("it is stored");
+    let rules = host.rules();
+    assert_eq!(rules.message_ttl, Some(1_000));
+    assert_eq!(rules.dead_letter_exchange, Some("dead".into()));
+    let routing = vhost(&node).routing();
+    for name in ["x", "amq.direct"] {
+        let exchange = routing.exchange(name).expect("it is there");
+        assert_eq!(exchange.alternate, Some("lost".into()), "{name}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What arguments are taken for, as tables of values and answers.
 
+mod policies;
 mod queue_arguments;
 mod rules;
 mod settings;

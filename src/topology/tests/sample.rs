@@ -55,6 +55,14 @@ fn the_sample_has_every_table_and_key() {
     }
 }
 
+#[test]
+fn the_sample_has_every_key_of_policies() {
+    for key in crate::policy::POLICY_KEYS {
+        let mut words = SAMPLE.split(|letter: char| !(letter.is_alphanumeric() || letter == '-'));
+        assert!(words.any(|word| word == key.name), "'{}'", key.name);
+    }
+}
+
 /// What a table may contain: an unknown key in it is told.
 fn known(header: &str) -> Vec<String> {
     let (_, findings) = read(&format!("{header}\nnonexistent-key = 1\n"));
