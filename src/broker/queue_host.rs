@@ -14,8 +14,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::model::{
-    BrokerError, ConnectionId, Entity, Message, Now, QueueId, QueueName, QueueRules, QueueSettings,
-    VhostName,
+    BrokerError, ConnectionId, ConsumerKey, Entity, Message, Now, QueueId, QueueName, QueueRules,
+    QueueSettings, VhostName,
 };
 use crate::queue::{
     ConsumerSlot, ConsumerSpec, Counts, Delivery, Get, Got, LagReport, Outcome, Published, Queue,
@@ -271,15 +271,23 @@ impl QueueHost {
         Ok(slot)
     }
 
-    /// Ends a consumer; nothing more is pushed for it after this.
+    /// Ends a consumer, named by its connection's serial too: it may have been
+    /// ended for holding a message too long, and its slot be another's. Nothing
+    /// more is pushed for it after this.
     pub fn cancel(
         self: &Arc<Self>,
         consumer: ConsumerSlot,
+        key: ConsumerKey,
         now: Now,
         wakes: &mut Wakes,
     ) -> Cancelled {
         let mut state = self.state.lock();
         if state.deleted {
+            return Cancelled {
+                delete_queue: false,
+            };
+        }
+        if state.queue.consumer(consumer) != Some(key) {
             return Cancelled {
                 delete_queue: false,
             };

@@ -21,7 +21,7 @@ use super::{
     Unplaced, UnsettledSlot,
 };
 use crate::model::{
-    DeathReason, Message, Now, Overflow, Page, QueueRules, QueueSettings, Sequence,
+    ConsumerKey, DeathReason, Message, Now, Overflow, Page, QueueRules, QueueSettings, Sequence,
 };
 
 /// A classic queue.
@@ -525,6 +525,12 @@ impl Queue {
     /// The consumers, parked ones included.
     pub fn consumers(&self) -> impl Iterator<Item = (ConsumerSlot, &ConsumerSpec)> {
         self.consumers.iter()
+    }
+
+    /// Who the consumer in that slot is, unless it has ended.
+    #[must_use]
+    pub fn consumer(&self, slot: ConsumerSlot) -> Option<ConsumerKey> {
+        self.consumers.key(slot)
     }
 
     /// The consumer that gets everything, if the queue has a single active one.

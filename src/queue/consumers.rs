@@ -154,6 +154,12 @@ impl Consumers {
         Some(key)
     }
 
+    /// Who a consumer is, unless it has ended.
+    pub(super) fn key(&self, slot: ConsumerSlot) -> Option<ConsumerKey> {
+        let consumer = self.slots.get(slot.0 as usize)?;
+        (consumer.standing != Standing::Leaving).then_some(consumer.spec.key)
+    }
+
     /// The single active consumer, if the queue has one.
     pub(super) fn active(&self) -> Option<ConsumerSlot> {
         self.active

@@ -1,5 +1,6 @@
 //! Ending consumers, channels and the connection: what they held goes back.
 
+use crate::model::ConsumerKey;
 use crate::queue::{Outcome, UnsettledSlot};
 use crate::session::Held;
 
@@ -15,7 +16,12 @@ impl Connection {
         let Some(host) = self.attachments.host(attached.queue).cloned() else {
             return;
         };
-        let cancelled = host.cancel(attached.slot, self.node.now(), &mut self.wakes);
+        let key = ConsumerKey {
+            connection: self.outbox.connection(),
+            serial,
+        };
+        let now = self.node.now();
+        let cancelled = host.cancel(attached.slot, key, now, &mut self.wakes);
         // Nothing is pushed for it from here on: what was pushed before is
         // still the consumer's.
         self.pass_on();
