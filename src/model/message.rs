@@ -211,6 +211,19 @@ impl Message {
         kept > SMALL_BLOCK_BYTES && used * 2 < kept
     }
 
+    /// The message in a block of its own, for a place where it outlives those
+    /// that came with it.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        if self.block.entries.len() == 1 {
+            return self;
+        }
+        let mut builder = BlockBuilder::default();
+        builder.arrived(self.arrived());
+        builder.push(self.envelope(), self.header(), self.body(), self.traits());
+        Self::new(Arc::new(builder.finish()), 0)
+    }
+
     /// Moves the messages into blocks of their own.
     pub fn compact(messages: &mut [Self]) {
         let mut start = 0;
@@ -394,6 +407,9 @@ impl Body<'_> {
 /// What a waiting message takes in memory beside its octets: its entry in the
 /// block and its handle in the queue.
 pub const MEMORY_OVERHEAD_BYTES: usize = size_of::<Entry>() + size_of::<Message>();
+/// The same beside its octets of a message that is [alone](Message::alone) in its
+/// block: three allocations more.
+pub const ALONE_OVERHEAD_BYTES: usize = MEMORY_OVERHEAD_BYTES + size_of::<Block>() + 64;
 /// Blocks up to this size are not worth a copy.
 const SMALL_BLOCK_BYTES: usize = 1024;
 

@@ -22,8 +22,8 @@ pub use ids::{
 };
 pub use leveret_protocol::{FieldTable, FieldValue};
 pub use message::{
-    BLOCK_BYTES, Block, BlockBuilder, Body, LARGE_BODY_BYTES, MEMORY_OVERHEAD_BYTES, Message,
-    envelope_parts,
+    ALONE_OVERHEAD_BYTES, BLOCK_BYTES, Block, BlockBuilder, Body, LARGE_BODY_BYTES,
+    MEMORY_OVERHEAD_BYTES, Message, envelope_parts,
 };
 pub use names::{ConsumerTag, ExchangeName, QueueName, UserName, VhostName};
 pub use progress::{Progress, TicketRange, Verdict};

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::ready::{Queued, Run};
 use super::{Loaded, PageIn, PageOut};
-use crate::model::{Message, Page, PageTag, Sequence};
+use crate::model::{ALONE_OVERHEAD_BYTES, Message, Page, PageTag, Sequence};
 
 /// The class of pages that hold messages that wait for their time.
 pub(super) const SCHEDULED_CLASS: u8 = u8::MAX;
@@ -101,7 +101,9 @@ impl Schedule {
     /// A message is to wait until then.
     pub(super) fn insert(&mut self, due: u64, queued: Queued) {
         self.count += 1;
-        self.take_in(due, queued);
+        // Those that came with it go at other times, and would be kept by it.
+        let message = queued.message.alone();
+        self.take_in(due, Queued { message, ..queued });
     }
 
     /// Takes out the first message that is due, with the moment at which it was.
@@ -329,10 +331,11 @@ fn hash(id: &[u8]) -> u64 {
 }
 
 fn memory_bytes(message: &Message) -> u64 {
-    (message.memory_bytes() + ENTRY_BYTES) as u64
+    (message.stored_bytes() + ENTRY_BYTES) as u64
 }
 
 /// Milliseconds before its first message is due at which a batch is read.
 const READ_AHEAD: u64 = 2_000;
-/// What a message takes here beside what it takes anywhere.
-const ENTRY_BYTES: usize = 64;
+/// What a message takes beside its octets: its block, and its entry in a map
+/// whose nodes are two thirds full.
+const ENTRY_BYTES: usize = ALONE_OVERHEAD_BYTES + 72;
