@@ -22,6 +22,9 @@ pub(super) struct Unsettled {
     /// Since when each is held, where somebody wants to know: in milliseconds
     /// since 1970, in their order; with the place, as slots are used again.
     held_since: VecDeque<(u64, UnsettledSlot, Sequence)>,
+    /// The last of those times, by slot: a message that came back and was handed
+    /// out again may have got the same slot.
+    last_times: Vec<u64>,
     /// Entries left when returning memory was last tried, since there were many.
     tried_at: usize,
 }
@@ -106,6 +109,13 @@ impl Unsettled {
     /// Remembers since when a message is held.
     pub(super) fn note_time(&mut self, now: u64, slot: UnsettledSlot, place: Sequence) {
         self.held_since.push_back((now, slot, place));
+        let index = slot.0 as usize;
+        if self.last_times.len() <= index {
+            self.last_times.resize(index + 1, 0);
+        }
+        if let Some(last) = self.last_times.get_mut(index) {
+            *last = now;
+        }
         // One that is held for long must not keep the others' memory.
         if self.held_since.len() > 2 * self.entries.len() + CAPACITY_KEPT {
             let entries = &self.entries;
@@ -122,6 +132,7 @@ impl Unsettled {
             let (since, slot, place) = *self.held_since.front()?;
             if let Some(Entry::Held(held)) = self.entries.get(slot.0 as usize)
                 && held.queued.sequence == place
+                && self.last_times.get(slot.0 as usize) == Some(&since)
                 && let Holder::Consumer(consumer) = held.holder
             {
                 return Some((since, slot, consumer));
@@ -133,6 +144,7 @@ impl Unsettled {
     /// Forgets since when messages are held.
     pub(super) fn forget_times(&mut self) {
         self.held_since = VecDeque::new();
+        self.last_times = Vec::new();
     }
 
     /// Returns memory once a burst is settled. Entries cannot move, so one that
@@ -157,6 +169,7 @@ impl Default for Unsettled {
             entries: Slab::new(),
             taken: 0,
             held_since: VecDeque::new(),
+            last_times: Vec::new(),
             tried_at: usize::MAX,
         }
     }
