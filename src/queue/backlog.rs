@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::deadlines::{Deadlines, own_deadline};
+use super::groups::Rank;
 use super::paging::{Limits, Visit};
-use super::ready::{DeliveredBefore, LeftMemory, Position, Queued, Ready};
+use super::ready::{AT_ITS_PLACE, DeliveredBefore, LeftMemory, Position, Queued, Ready};
 use super::{Journal, Loaded, PageIn, PageOut};
 use crate::model::{Message, Page, PageTag, Sequence, SequenceRange};
 
@@ -31,6 +32,8 @@ pub(super) struct Backlog {
     deadlines: Deadlines,
     /// Octets of the bodies, if somebody wants to know.
     body_bytes: Option<u64>,
+    /// What was counted of each run in a page, then.
+    paged_bodies: BTreeMap<Sequence, PagedBodies>,
     limits: Limits,
 }
 
@@ -68,7 +71,8 @@ impl Backlog {
     }
 
     /// Octets of the bodies, if they are counted. Of messages that were in pages
-    /// when the counting began, or at the start, all octets count as body.
+    /// when the counting began, or at the start, all octets count as body until
+    /// they are read.
     pub(super) fn body_bytes(&self) -> Option<u64> {
         self.body_bytes
     }
@@ -76,8 +80,18 @@ impl Backlog {
     /// Counts the bodies' octets from now on, or not any more.
     pub(super) fn count_bodies(&mut self, wanted: bool) {
         match (wanted, self.body_bytes) {
-            (true, None) => self.body_bytes = Some(self.bytes()),
-            (false, _) => self.body_bytes = None,
+            (true, None) => {
+                let mut paged = BTreeMap::new();
+                let resident: u64 = self.lists().map(|list| list.count_bodies(&mut paged)).sum();
+                self.body_bytes = Some(resident + paged.values().sum::<u64>());
+                for (first, stored_bytes) in paged {
+                    self.count_page(first, stored_bytes, false);
+                }
+            }
+            (false, _) => {
+                self.body_bytes = None;
+                self.paged_bodies.clear();
+            }
             (true, Some(_)) => {}
         }
     }
@@ -161,6 +175,7 @@ impl Backlog {
         if count == 0 {
             return false;
         }
+        self.count_page(first, stored_bytes, false);
         if let Some(bytes) = &mut self.body_bytes {
             *bytes += stored_bytes;
         }
@@ -188,15 +203,26 @@ impl Backlog {
         self.top().missing()
     }
 
-    /// The next message's priority, where it stands, and itself, if it is
-    /// [at hand](Self::at_hand).
-    pub(super) fn peek(&mut self) -> Option<(u8, Position, &Message)> {
+    /// The rank of the next message; where that has to be read first, no other
+    /// one has a better rank than this.
+    pub(super) fn next_rank(&mut self) -> Option<Rank> {
         let (level, top) = match self.above.last_entry() {
             None => (0, &mut self.base),
             Some(top) => (*top.key(), top.into_mut()),
         };
-        let position = top.next_position()?;
-        Some((level, position, top.peek()?))
+        let position = match top.missing() {
+            Some(missing) => (missing.first, AT_ITS_PLACE),
+            None => top.next_position()?,
+        };
+        Some((u8::MAX - level, position))
+    }
+
+    /// The next message, if it is [at hand](Self::at_hand).
+    pub(super) fn peek(&mut self) -> Option<&Message> {
+        match self.above.last_entry() {
+            None => self.base.peek(),
+            Some(top) => top.into_mut().peek(),
+        }
     }
 
     /// The oldest message of that priority, if it is in memory.
@@ -289,12 +315,20 @@ impl Backlog {
 
     /// Where the message stands, or stood when it was taken out.
     pub(super) fn position(&self, place: Sequence) -> Position {
-        self.moved.get(&place).copied().unwrap_or((place, 0))
+        self.moved
+            .get(&place)
+            .copied()
+            .unwrap_or((place, AT_ITS_PLACE))
     }
 
     /// The first deadline of messages that have one of their own.
     pub(super) fn first_deadline(&self) -> Option<u64> {
         self.deadlines.first()
+    }
+
+    /// The first one of those in memory.
+    pub(super) fn first_deadline_in_memory(&self) -> Option<u64> {
+        self.deadlines.first_in_memory()
     }
 
     /// Takes out a message in memory whose own deadline lies before `until`.
@@ -309,7 +343,6 @@ impl Backlog {
                     break;
                 }
             }
-            // One whose run is being written is found in its page, or at the head.
             if let Some(queued) = found {
                 self.above.retain(|_, list| !list.is_empty());
                 self.count_out(&queued.message);
@@ -362,6 +395,7 @@ impl Backlog {
             .retain(|place, _| others.binary_search(place).is_ok());
         self.deadlines.clear();
         self.body_bytes = self.body_bytes.map(|_| 0);
+        self.paged_bodies.clear();
         count
     }
 
@@ -401,6 +435,8 @@ impl Backlog {
             let Some(run) = list.tail_run(first) else {
                 continue;
             };
+            let bodies = run.iter().map(|(_, one)| one.body_bytes() as u64);
+            let bodies = self.body_bytes.map(|_| bodies.sum::<u64>());
             let own: Vec<(Sequence, Message)> = if timed {
                 run.iter()
                     .filter(|(_, message)| message.traits().expires())
@@ -416,6 +452,7 @@ impl Backlog {
                     }
                     let due = own.iter().filter_map(|(_, one)| own_deadline(one)).min();
                     self.deadlines.add_paged(first, due.unwrap_or(0));
+                    self.count_page(first, bodies.unwrap_or(0), true);
                     return true;
                 }
                 LeftMemory::Kept => {
@@ -471,6 +508,7 @@ impl Backlog {
         if !self.deadlines.none_gone() {
             self.leave_out_gone(first, &mut loaded);
         }
+        self.recount_page(first, &loaded.messages);
         let own: Vec<(Sequence, Message)> = loaded
             .places(first)
             .zip(&loaded.messages)
@@ -502,7 +540,7 @@ impl Backlog {
             let lists = std::iter::once(&mut self.base).chain(self.above.values_mut());
             let mut found = None;
             for list in lists {
-                found = list.remove(*place, (*place, 0), &mut self.before);
+                found = list.remove(*place, (*place, AT_ITS_PLACE), &mut self.before);
                 if found.is_some() {
                     break;
                 }
@@ -547,7 +585,7 @@ impl Backlog {
             let stored_bytes = message.stored_bytes() as u64;
             page = self.list(level).lose_paged(first, stored_bytes);
             self.deadlines.bury_paged(place);
-            self.count_out(&message);
+            self.count_out_of_page(first, &message);
             let deliveries = self.before.recall(place);
             visit.dead.push(Queued {
                 sequence: place,
@@ -557,6 +595,7 @@ impl Backlog {
         }
         if let Some(page) = page {
             journal.freed.push(page);
+            self.recount_page(first, &[]);
             for place in places {
                 self.deadlines.forget_gone(place);
             }
@@ -641,11 +680,51 @@ impl Backlog {
 
     fn count_out(&mut self, message: &Message) {
         if let Some(bytes) = self.body_bytes {
-            let left = bytes.saturating_sub(message.body_bytes() as u64);
-            // What was counted for more than its body is not any more.
-            self.body_bytes = Some(if self.len() == 0 { 0 } else { left });
+            self.body_bytes = Some(bytes.saturating_sub(message.body_bytes() as u64));
         }
     }
+
+    /// Remembers what is counted of a run that is in a page.
+    fn count_page(&mut self, first: Sequence, bytes: u64, exact: bool) {
+        if self.body_bytes.is_some() {
+            self.paged_bodies
+                .insert(first, PagedBodies { bytes, exact });
+        }
+    }
+
+    /// A message died in its page.
+    fn count_out_of_page(&mut self, first: Sequence, message: &Message) {
+        if let Some(paged) = self.paged_bodies.get_mut(&first)
+            && let Some(bytes) = &mut self.body_bytes
+        {
+            let counted = if paged.exact {
+                message.body_bytes()
+            } else {
+                message.stored_bytes()
+            };
+            let counted = (counted as u64).min(paged.bytes);
+            paged.bytes -= counted;
+            *bytes = bytes.saturating_sub(counted);
+        }
+    }
+
+    /// A run came out of its page: what it holds counts now.
+    fn recount_page(&mut self, first: Sequence, messages: &[Message]) {
+        if let Some(paged) = self.paged_bodies.remove(&first)
+            && let Some(bytes) = &mut self.body_bytes
+        {
+            let bodies = messages.iter().map(Message::body_bytes).sum::<usize>();
+            *bytes = bytes.saturating_sub(paged.bytes) + bodies as u64;
+        }
+    }
+}
+
+/// What counts as the bodies of a run in a page.
+#[derive(Clone, Copy, Debug)]
+struct PagedBodies {
+    bytes: u64,
+    /// Whether it is the bodies, and not all octets.
+    exact: bool,
 }
 
 /// What a page was read for.

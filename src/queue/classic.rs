@@ -6,6 +6,8 @@
 //! was enqueued is ready, scheduled, unsettled, settled, purged or lost, and
 //! exactly one of them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::backlog::{Arrival, Backlog};
 use super::consumers::{Consumers, Taker};
 use super::deduplicate::Memory;
@@ -44,10 +46,16 @@ pub struct Queue {
     pub(super) letters_out: u64,
     /// Consumers that were ended for holding a message too long.
     pub(super) timed_out: Vec<ConsumerSlot>,
+    /// Names of runs that are being written. One whose messages were handed out
+    /// meanwhile may come back under the same name, to wait for its time.
+    pub(super) pages_out: BTreeSet<Sequence>,
     /// Pages to be read for what is due in them.
     pub(super) visits: Vec<PageIn>,
     /// When something is next to be done, in milliseconds since 1970.
     pub(super) due: u64,
+    /// When the first message in memory dies, though it may have to wait for room
+    /// among the letters.
+    pub(super) death: u64,
     /// When the queue was last in use, if it goes when it is not.
     pub(super) used_at: u64,
     pub(super) limits: Limits,
@@ -99,8 +107,10 @@ impl Queue {
             letters: Vec::new(),
             letters_out: 0,
             timed_out: Vec::new(),
+            pages_out: BTreeSet::new(),
             visits: Vec::new(),
             due: u64::MAX,
+            death: u64::MAX,
             used_at: now.millis(),
             limits,
             enqueued: 0,
@@ -151,6 +161,9 @@ impl Queue {
         self.has_rules = !self.rules.is_plain();
         self.backlog
             .count_bodies(self.rules.max_length_bytes.is_some());
+        if let Some(groups) = &mut self.groups {
+            groups.set_ttl(self.rules.message_ttl);
+        }
         self.tick(now);
     }
 
@@ -270,8 +283,11 @@ impl Queue {
         if !no_ack && self.unsettled.is_full() {
             return Get::Empty;
         }
+        if !self.live_at_hand(now.millis()) {
+            return self.missing_for_get(now.millis());
+        }
         let Some(queued) = self.take_next() else {
-            return self.backlog.missing().map_or(Get::Empty, Get::Missing);
+            return Get::Empty;
         };
         self.backlog.shrink();
         let deliveries = queued.deliveries;
@@ -349,7 +365,7 @@ impl Queue {
         let before = deliveries.len();
         let mut bytes = 0;
         let mut first = true;
-        while (first || bytes < budget_bytes) && self.at_hand() {
+        while (first || bytes < budget_bytes) && self.live_at_hand(now.millis()) {
             if self.unsettled.is_full() {
                 return false;
             }
@@ -402,6 +418,8 @@ impl Queue {
         others.sort_unstable();
         self.backlog.clear(&mut self.journal, &others);
         self.backlog.shrink();
+        let schedule = &self.schedule;
+        self.visits.retain(|page| schedule.is_reading(page.first));
         self.purged += count;
         if self.is_timed() {
             self.arm();
@@ -441,8 +459,11 @@ impl Queue {
     /// delivered next stays. The run that still takes messages is closed for it
     /// only if `partial`. Several may be out at a time.
     pub fn page_out(&mut self, partial: bool) -> Option<PageOut> {
-        let scheduled = self.schedule.page_out(self.limits.run_bytes);
-        scheduled.or_else(|| self.backlog.page_out(partial))
+        let taken = &self.pages_out;
+        let scheduled = self.schedule.page_out(self.limits.run_bytes, taken);
+        let run = scheduled.or_else(|| self.backlog.page_out(partial))?;
+        self.pages_out.insert(run.first);
+        Some(run)
     }
 
     /// The run that begins with `first` was written to that page; `None` if it
@@ -453,6 +474,7 @@ impl Queue {
     /// Runs leave in their order: the page of one is refused while an older one
     /// is in memory.
     pub fn paged_out(&mut self, first: Sequence, page: Option<Page>) -> bool {
+        self.pages_out.remove(&first);
         let kept = match self.schedule.paged_out(first, page) {
             Some(kept) => kept,
             None => self.backlog.paged_out(first, page),
@@ -481,17 +503,23 @@ impl Queue {
         self.backlog.missing()
     }
 
-    /// The run that begins with `first` was read, as far as it could be; the
+    /// That run was read, as far as it could be; the
     /// rest of it is lost. Its page is freed by the [`Journal`]. A run that was
     /// purged or read meanwhile is ignored.
-    pub fn paged_in(&mut self, first: Sequence, mut loaded: Loaded, now: Now) {
+    pub fn paged_in(&mut self, wanted: PageIn, mut loaded: Loaded, now: Now) {
         let now = now.millis();
-        if let Some((page, lost)) = self.schedule.paged_in(first, &mut loaded) {
-            self.journal.freed.push(page);
-            self.lost += lost;
+        let first = wanted.first;
+        self.visits.retain(|visit| *visit != wanted);
+        if let Some(lost) = self.schedule.paged_in(wanted, &mut loaded) {
+            self.journal.freed.push(wanted.page);
+            self.lost += lost.len() as u64;
+            for place in lost {
+                self.free_group_of(place);
+            }
             for place in self.schedule.taken_back() {
                 self.settled += 1;
                 self.journal.settle(place);
+                self.free_group_of(place);
             }
             self.arm();
             self.check();
@@ -507,7 +535,7 @@ impl Queue {
             Arrival::Loaded { lost } => {
                 self.lost += lost;
                 for (due, queued) in self.backlog.pop_waiting(now, &places) {
-                    self.schedule.insert(due, queued);
+                    self.wait_again(due, queued);
                 }
             }
             Arrival::Visited(visit) => {
@@ -539,20 +567,35 @@ impl Queue {
         self.consumers.active()
     }
 
-    /// Whether there may be something next.
+    /// Whether there is something next.
     #[inline]
     fn at_hand(&mut self) -> bool {
         match &self.groups {
             None => self.backlog.at_hand(),
-            Some(groups) => {
-                groups.first().is_some() || (!groups.is_full() && self.backlog.at_hand())
-            }
+            Some(_) => self.line_up().is_some(),
         }
+    }
+
+    /// The same, of what was not dead before that moment: what has died goes, if
+    /// it may.
+    #[inline]
+    fn live_at_hand(&mut self, until: u64) -> bool {
+        self.at_hand() && (self.rules.message_ttl.is_none() || self.bury_next(until))
+    }
+
+    /// Why nothing is at hand for a `basic.get`.
+    fn missing_for_get(&mut self, now: u64) -> Get {
+        self.arm();
+        self.check();
+        if self.next_is_dead(now) {
+            return Get::Empty;
+        }
+        self.backlog.missing().map_or(Get::Empty, Get::Missing)
     }
 
     /// Takes out what is next.
     #[inline(always)]
-    fn take_next(&mut self) -> Option<Queued> {
+    pub(super) fn take_next(&mut self) -> Option<Queued> {
         if self.groups.is_some() {
             return self.take_next_of_groups();
         }
@@ -673,7 +716,9 @@ impl Queue {
     fn take_restored(&mut self, runs: Vec<super::RestoredRun>, now: u64) {
         let paged = |content: &RestoredContent| matches!(content, RestoredContent::Paged(_));
         let mut pages_left = [0_u64; 256];
+        let mut pages: BTreeMap<(u8, Sequence), Sequence> = BTreeMap::new();
         for run in runs.iter().filter(|run| paged(&run.content)) {
+            pages.insert((run.tag.class, run.first), run.end());
             if let Some(left) = pages_left.get_mut(usize::from(run.tag.class)) {
                 *left += 1;
             }
@@ -713,6 +758,14 @@ impl Queue {
                             .raise_next(Sequence(sequence.0.saturating_add(1)));
                         match self.due_of_restored(sequence, &message, now) {
                             Some(due) => self.schedule_restored(due, sequence, message),
+                            None if self.is_amid_page(&pages, sequence, &message) => {
+                                let deliveries = self.backlog.recall(sequence);
+                                self.backlog.put_back(Queued {
+                                    sequence,
+                                    message,
+                                    deliveries,
+                                });
+                            }
                             None => ready.push((sequence, message)),
                         }
                     }
@@ -725,6 +778,19 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// Whether a page holds messages that come before and after it: it had to
+    /// wait while they were written.
+    fn is_amid_page(
+        &self,
+        pages: &BTreeMap<(u8, Sequence), Sequence>,
+        place: Sequence,
+        message: &Message,
+    ) -> bool {
+        let level = self.backlog.level(message);
+        let before = pages.range(..(level, place)).next_back();
+        before.is_some_and(|((class, _), end)| *class == level && place < *end)
     }
 
     /// Messages for which the ready log and the unsettled ones have room.

@@ -63,6 +63,11 @@ impl Deadlines {
         first.map(|(due, _)| *due).min()
     }
 
+    /// The earliest of those in memory.
+    pub(super) fn first_in_memory(&self) -> Option<u64> {
+        self.in_memory.first().map(|(due, _)| *due)
+    }
+
     /// A message is in memory and ready.
     pub(super) fn add(&mut self, place: Sequence, message: &Message) {
         if let Some(due) = own_deadline(message) {

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::deadlines::deadline;
 use super::ready::{Position, Queued};
 use crate::model::{FieldValue, Message, Sequence};
 
@@ -46,8 +47,8 @@ pub(super) struct Groups {
 struct Group {
     /// The place of the message that is out, or waits to be tried again.
     holder: Option<Sequence>,
-    /// What was set aside, by position.
-    waiting: BTreeMap<Position, Rank>,
+    /// What was set aside.
+    waiting: BTreeSet<Rank>,
 }
 
 #[derive(Debug)]
@@ -136,15 +137,35 @@ impl Groups {
         Some(queued)
     }
 
-    /// Holds the group for a message that is at hand, if nothing of the group
-    /// is before it.
-    pub(super) fn hold(&mut self, key: GroupKey, place: Sequence) -> bool {
+    /// Holds the group for a message that is at hand and of a better rank than
+    /// what was set aside.
+    pub(super) fn hold(&mut self, key: GroupKey, place: Sequence) {
         let group = self.groups.entry(key).or_default();
-        let free = group.holder.is_none() && group.waiting.is_empty();
-        if free {
-            group.holder = Some(place);
+        group.holder = Some(place);
+        if let Some(first) = group.waiting.first() {
+            self.runnable.remove(first);
         }
-        free
+    }
+
+    /// Whether a message of the group is out, or waits to be tried again.
+    pub(super) fn is_held(&self, key: GroupKey) -> bool {
+        let group = self.groups.get(&key);
+        group.is_some_and(|group| group.holder.is_some())
+    }
+
+    /// The message of that rank.
+    pub(super) fn message(&self, rank: Rank) -> Option<&Message> {
+        self.aside.get(&rank).map(|aside| &aside.queued.message)
+    }
+
+    /// Goes by another TTL of the queue.
+    pub(super) fn set_ttl(&mut self, of_queue: Option<u64>) {
+        self.deadlines.clear();
+        for (rank, aside) in &mut self.aside {
+            aside.deadline = deadline(&aside.queued.message, of_queue);
+            self.deadlines
+                .extend(aside.deadline.map(|deadline| (deadline, *rank)));
+        }
     }
 
     /// Whether that message holds its group.
@@ -168,16 +189,16 @@ impl Groups {
             self.deadlines.insert((deadline, rank));
         }
         let group = self.groups.entry(key).or_default();
-        if group.holder.is_none() {
-            if let Some(first) = group.waiting.values().next() {
-                self.runnable.remove(first);
-            }
-            group.waiting.insert(rank.1, rank);
-            if let Some(first) = group.waiting.values().next() {
-                self.runnable.insert(*first);
-            }
-        } else {
-            group.waiting.insert(rank.1, rank);
+        if group.holder.is_none()
+            && let Some(first) = group.waiting.first()
+        {
+            self.runnable.remove(first);
+        }
+        group.waiting.insert(rank);
+        if group.holder.is_none()
+            && let Some(first) = group.waiting.first()
+        {
+            self.runnable.insert(*first);
         }
         let aside = Aside {
             queued,
@@ -197,13 +218,23 @@ impl Groups {
             return;
         }
         group.holder = None;
-        match group.waiting.values().next() {
+        match group.waiting.first() {
             Some(first) => {
                 self.runnable.insert(*first);
             }
             None => {
                 entry.remove();
             }
+        }
+    }
+
+    /// The message in that place, which may hold a group, is gone without having
+    /// been looked at.
+    pub(super) fn free_place(&mut self, place: Sequence) {
+        let mut groups = self.groups.iter();
+        let held = groups.find(|(_, group)| group.holder == Some(place));
+        if let Some((key, _)) = held {
+            self.free(*key, place);
         }
     }
 
@@ -251,7 +282,7 @@ impl Groups {
         }
         self.runnable.remove(&rank);
         if let Some(group) = self.groups.get_mut(&key) {
-            group.waiting.remove(&rank.1);
+            group.waiting.remove(&rank);
         }
         Some((queued, key))
     }
@@ -262,7 +293,7 @@ impl Groups {
             return;
         };
         let group = entry.get();
-        match group.waiting.values().next() {
+        match group.waiting.first() {
             Some(first) if group.holder.is_none() => {
                 self.runnable.insert(*first);
             }

@@ -162,7 +162,7 @@ pub enum RestoredContent {
     Paged(Page),
 }
 
-/// How much of a queue is in memory, counted by [`Message::memory_bytes`].
+/// How much of a queue is in memory, mostly counted by [`Message::memory_bytes`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// A run is closed when it has so much.
@@ -171,6 +171,8 @@ pub(super) struct Limits {
     pub(super) head_bytes: u64,
     /// Pages are read until so much is at hand or on its way.
     pub(super) read_ahead_bytes: u64,
+    /// Dead letters that may be on their way; they are in memory.
+    pub(super) letters: u64,
 }
 
 impl Default for Limits {
@@ -179,6 +181,7 @@ impl Default for Limits {
             run_bytes: RUN_BYTES,
             head_bytes: HEAD_BYTES,
             read_ahead_bytes: READ_AHEAD_BYTES,
+            letters: LETTERS_MAX,
         }
     }
 }
@@ -186,3 +189,4 @@ impl Default for Limits {
 const RUN_BYTES: u64 = 512 * 1024;
 const HEAD_BYTES: u64 = 1024 * 1024;
 const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
+const LETTERS_MAX: u64 = 4_096;

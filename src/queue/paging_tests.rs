@@ -21,8 +21,17 @@ fn restored(restored: Restored) -> Queue {
         run_bytes: 2 * memory_bytes,
         head_bytes: memory_bytes,
         read_ahead_bytes: 2 * memory_bytes,
+        ..Limits::default()
     };
     Queue::with_limits(settings, restored, limits, NOW)
+}
+
+/// The run that begins there, in the page of that number.
+fn wanted(first: u64) -> PageIn {
+    PageIn {
+        first: Sequence(first),
+        page: page(first),
+    }
 }
 
 /// One message in the head, two runs in pages (1, 2 and 3, 4), one in the tail.
@@ -58,7 +67,7 @@ fn a_backlog_takes_memory_for_its_head_only() {
     for number in 0..count {
         while let Some(wanted) = queue.page_wanted() {
             let messages = pages.remove(&wanted.page.offset).expect("a page");
-            queue.paged_in(wanted.first, consecutive(messages), NOW);
+            queue.paged_in(wanted, consecutive(messages), NOW);
         }
         assert_eq!(get(&mut queue), Some((number, false)));
         let most = limits.read_ahead_bytes + 2 * limits.run_bytes;
@@ -77,11 +86,7 @@ fn a_get_says_what_has_to_be_read_first() {
     assert_eq!((missing.first, missing.page), (Sequence(1), page(1)));
     assert!(matches!(queue.get(true, NOW), Get::Missing(page) if page == missing));
     assert_eq!(queue.counts().ready, 5);
-    queue.paged_in(
-        missing.first,
-        consecutive(vec![message(1), message(2)]),
-        NOW,
-    );
+    queue.paged_in(missing, consecutive(vec![message(1), message(2)]), NOW);
     assert_eq!(get(&mut queue), Some((1, false)));
     assert_eq!(queue.journal().freed, [page(1)]);
 }
@@ -93,9 +98,9 @@ fn pages_that_are_read_out_of_order_are_delivered_in_order() {
     let first = queue.page_wanted().expect("the head is empty");
     assert!(queue.page_wanted().is_none(), "that one is enough");
     assert_eq!(queue.head_missing(), Some(first), "it is on its way");
-    queue.paged_in(Sequence(3), consecutive(vec![message(3), message(4)]), NOW);
+    queue.paged_in(wanted(3), consecutive(vec![message(3), message(4)]), NOW);
     assert_eq!(queue.head_missing(), Some(first));
-    queue.paged_in(Sequence(1), consecutive(vec![message(1), message(2)]), NOW);
+    queue.paged_in(wanted(1), consecutive(vec![message(1), message(2)]), NOW);
     assert_eq!(drain(&mut queue), [1, 2, 3, 4, 5]);
 }
 
@@ -153,7 +158,7 @@ fn a_purge_frees_pages_without_reading_them() {
     let range = SequenceRange::new(Sequence(1), 5);
     assert_eq!(queue.journal().settled, [range]);
     assert_eq!(queue.journal().freed, [page(1), page(3)]);
-    queue.paged_in(wanted.first, consecutive(vec![message(1), message(2)]), NOW);
+    queue.paged_in(wanted, consecutive(vec![message(1), message(2)]), NOW);
     let counts = queue.counts();
     assert_eq!((counts.ready, counts.purged, counts.lost), (0, 5, 0));
     assert_eq!((counts.ready_bytes, queue.resident_bytes()), (0, 0));
@@ -183,11 +188,11 @@ fn what_cannot_be_read_is_lost_and_the_rest_delivered() {
     ] {
         let mut queue = paged();
         get(&mut queue);
-        queue.paged_in(Sequence(1), loaded, NOW);
+        queue.paged_in(wanted(1), loaded, NOW);
         let counts = queue.counts();
         let expected = (3 + delivered.len() as u64, 2 - delivered.len() as u64);
         assert_eq!((counts.ready, counts.lost), expected, "{shows}");
-        queue.paged_in(Sequence(3), consecutive(vec![message(3), message(4)]), NOW);
+        queue.paged_in(wanted(3), consecutive(vec![message(3), message(4)]), NOW);
         assert_eq!(
             drain(&mut queue),
             [&delivered[..], &[3, 4, 5]].concat(),
@@ -248,7 +253,7 @@ fn a_restored_queue_goes_on_where_it_stopped() {
                 10 => vec![message(10), message(11)],
                 first => vec![message(first)],
             };
-            queue.paged_in(missing.first, consecutive(messages), NOW);
+            queue.paged_in(missing, consecutive(messages), NOW);
         }
         match get(&mut queue) {
             Some(one) => delivered.push(one),

@@ -1,6 +1,7 @@
 //! Messages that come back: to their place, to a later time, or as dead letters.
 
 use super::classic::Queue;
+use super::groups::{GroupKey, Rank};
 use super::ready::Queued;
 use crate::model::{
     CANCEL_HEADER, DeathReason, FieldValue, Growth, Message, Retry, RetryOf, Sequence,
@@ -69,52 +70,71 @@ impl Queue {
             self.settled += 1;
             self.journal.settle(place);
             self.backlog.forget(place);
+            self.free_group_of(place);
         }
     }
 
-    /// Takes out the next message whose group is free.
+    /// Finds the next message whose group is free; those before it are set aside.
     #[cold]
-    pub(super) fn take_next_of_groups(&mut self) -> Option<Queued> {
+    pub(super) fn line_up(&mut self) -> Option<Lined> {
         let groups = self.groups.as_mut()?;
         loop {
             let aside = groups.first();
-            let head = self
-                .backlog
-                .peek()
-                .map(|(level, position, message)| ((u8::MAX - level, position), message));
-            let Some((rank, message)) = head else {
-                return groups.take(aside?);
+            let Some(rank) = self.backlog.next_rank() else {
+                return aside.map(Lined::Aside);
             };
             if let Some(first) = aside
                 && first < rank
             {
-                return groups.take(first);
+                return Some(Lined::Aside(first));
             }
-            let key = groups.key(message);
-            if key.is_some() && groups.is_full() {
-                return groups.take(aside?);
+            let Some(key) = groups.key(self.backlog.peek()?) else {
+                return Some(Lined::Head(None));
+            };
+            if !groups.is_held(key) {
+                return Some(Lined::Head(Some(key)));
+            }
+            if groups.is_full() {
+                return aside.map(Lined::Aside);
             }
             let queued = self.backlog.pop()?;
-            let Some(key) = key else {
-                return Some(queued);
-            };
-            if groups.hold(key, queued.sequence) {
-                return Some(queued);
-            }
             let of_queue = self.rules.message_ttl;
             let deadline = super::deadlines::deadline(&queued.message, of_queue);
             groups.set_aside(key, rank, queued, deadline);
         }
     }
 
+    /// Takes out the next message whose group is free.
+    #[cold]
+    pub(super) fn take_next_of_groups(&mut self) -> Option<Queued> {
+        match self.line_up()? {
+            Lined::Aside(rank) => self.groups.as_mut()?.take(rank),
+            Lined::Head(key) => {
+                let queued = self.backlog.pop()?;
+                if let Some(key) = key {
+                    self.groups.as_mut()?.hold(key, queued.sequence);
+                }
+                Some(queued)
+            }
+        }
+    }
+
+    /// The next message that could be handed out.
+    #[cold]
+    pub(super) fn peek_next(&mut self) -> Option<&Message> {
+        if self.groups.is_none() {
+            return self.backlog.peek();
+        }
+        match self.line_up()? {
+            Lined::Aside(rank) => self.groups.as_ref()?.message(rank),
+            Lined::Head(_) => self.backlog.peek(),
+        }
+    }
+
     /// Takes out the message at the head, whatever its group.
     pub(super) fn take_head(&mut self) -> Option<Queued> {
         let aside = self.groups.as_ref().and_then(|groups| groups.first_rank());
-        let head = self
-            .backlog
-            .peek()
-            .map(|(level, position, _)| (u8::MAX - level, position));
-        match (aside, head) {
+        match (aside, self.backlog.next_rank()) {
             (Some(aside), head) if head.is_none_or(|head| aside < head) => {
                 self.groups.as_mut()?.take_out(aside)
             }
@@ -129,6 +149,14 @@ impl Queue {
             && let Some(key) = groups.key(&queued.message)
         {
             groups.free(key, queued.sequence);
+        }
+    }
+
+    /// The message in that place is gone without having been looked at.
+    #[cold]
+    pub(super) fn free_group_of(&mut self, place: Sequence) {
+        if let Some(groups) = &mut self.groups {
+            groups.free_place(place);
         }
     }
 
@@ -167,6 +195,16 @@ impl Queue {
         );
     }
 
+    /// A message waits again that did so before the restart.
+    pub(super) fn wait_again(&mut self, due: u64, queued: Queued) {
+        if let Some(groups) = &mut self.groups
+            && let Some(key) = groups.key(&queued.message)
+        {
+            groups.hold(key, queued.sequence);
+        }
+        self.schedule.insert(due, queued);
+    }
+
     fn put_back(&mut self, queued: Queued) {
         if let Some(groups) = &mut self.groups
             && let Some(key) = groups.key(&queued.message)
@@ -181,6 +219,15 @@ impl Queue {
         }
         self.backlog.put_back(queued);
     }
+}
+
+/// Where the next message is whose group is free.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lined {
+    /// It was set aside.
+    Aside(Rank),
+    /// At the head of the backlog; its group, if it has one.
+    Head(Option<GroupKey>),
 }
 
 fn applies(of: RetryOf, refused: bool) -> bool {

@@ -26,8 +26,8 @@ pub(super) struct Schedule {
     soon: BTreeMap<Due, Queued>,
     /// By the first time in it and its name.
     far: BTreeMap<Due, Batch>,
-    /// Leaving memory; by name.
-    writing: BTreeMap<Sequence, Leaving>,
+    /// Those of the first that are being written, by name.
+    writing: BTreeMap<Sequence, Vec<Due>>,
     /// The batch that is being read.
     reading: Option<Due>,
     /// Those in memory or in batches that have a `message-id`, by its hash.
@@ -60,12 +60,6 @@ struct Batch {
     nameless: bool,
 }
 
-#[derive(Debug)]
-struct Leaving {
-    entries: Vec<(Due, Queued)>,
-    first_due: u64,
-}
-
 impl Schedule {
     /// How many wait.
     pub(super) fn len(&self) -> u64 {
@@ -91,11 +85,9 @@ impl Schedule {
 
     /// The places of all of them, unordered.
     pub(super) fn places(&self) -> impl Iterator<Item = Sequence> {
-        let leaving = self.writing.values().flat_map(|leaving| &leaving.entries);
         let batches = self.far.values().flat_map(|batch| batch.places.iter());
         let soon = self.soon.values().map(|queued| queued.sequence);
-        soon.chain(leaving.map(|(_, queued)| queued.sequence))
-            .chain(batches.copied())
+        soon.chain(batches.copied())
     }
 
     /// A message is to wait until then.
@@ -169,19 +161,27 @@ impl Schedule {
         })
     }
 
-    /// A batch was read; its page and how many of its messages were lost.
-    /// `None` if no batch of that name is waited for.
-    pub(super) fn paged_in(&mut self, first: Sequence, loaded: &mut Loaded) -> Option<(Page, u64)> {
-        let reading = self.reading.take_if(|(_, name)| *name == first)?;
+    /// A batch was read; which of its messages were lost. `None` if that page is
+    /// not waited for: others had the same name.
+    pub(super) fn paged_in(
+        &mut self,
+        wanted: PageIn,
+        loaded: &mut Loaded,
+    ) -> Option<BTreeSet<Sequence>> {
+        let PageIn { first, page } = wanted;
+        let far = &self.far;
+        let reading = self.reading.take_if(|key| {
+            let batch = far.get(key);
+            key.1 == first && batch.is_some_and(|batch| batch.page == page)
+        })?;
         let batch = self.far.remove(&reading)?;
         let places: Vec<Sequence> = loaded.places(first).collect();
-        let mut lost = batch.places.len() as u64;
+        let mut lost: BTreeSet<Sequence> = batch.places.iter().copied().collect();
         for (place, message) in places.into_iter().zip(loaded.messages.drain(..)) {
             // Nothing is taken that should not be there.
-            if batch.places.binary_search(&place).is_err() {
+            if !lost.remove(&place) {
                 continue;
             }
-            lost -= 1;
             if self.cancelled.remove(&place) {
                 continue;
             }
@@ -208,70 +208,76 @@ impl Schedule {
             );
         }
         // Of what was lost, some may have been taken back.
-        let cancelled: Vec<Sequence> = batch
-            .places
-            .iter()
-            .filter(|place| self.cancelled.remove(place))
-            .copied()
-            .collect();
-        lost -= cancelled.len() as u64;
-        self.count -= lost;
+        lost.retain(|place| !self.cancelled.remove(place));
+        self.count -= lost.len() as u64;
         if batch.nameless {
             self.nameless -= 1;
             if self.nameless == 0 {
                 self.names_to_cancel.clear();
             }
         }
-        Some((batch.page, lost))
+        Some(lost)
     }
 
-    /// The latest messages, if there are enough to leave memory.
-    pub(super) fn page_out(&mut self, run_bytes: u64) -> Option<PageOut> {
+    /// The latest messages, if there are enough to leave memory. `taken`: names
+    /// that are used.
+    pub(super) fn page_out(
+        &mut self,
+        run_bytes: u64,
+        taken: &BTreeSet<Sequence>,
+    ) -> Option<PageOut> {
         if self.memory_bytes < 2 * run_bytes || !self.writing.is_empty() {
             return None;
         }
-        let mut entries = Vec::new();
         let mut bytes = 0;
-        while bytes < run_bytes
-            && self.soon.len() > 1
-            && let Some((due, queued)) = self.soon.pop_last()
-        {
-            bytes += memory_bytes(&queued.message);
-            entries.push((due, queued));
-        }
-        let first_due = entries.last()?.0.0;
-        entries.sort_unstable_by_key(|(_, queued)| queued.sequence);
+        let latest = self
+            .soon
+            .iter()
+            .rev()
+            .take(self.soon.len().saturating_sub(1));
+        let mut leaving: Vec<_> = latest
+            .take_while(|(_, queued)| {
+                let room = bytes < run_bytes;
+                bytes += memory_bytes(&queued.message);
+                room
+            })
+            .collect();
+        let (first_due, _) = *leaving.last()?.0;
+        leaving.sort_unstable_by_key(|(_, queued)| queued.sequence);
         let mut run = Run::default();
-        for (_, queued) in &entries {
+        for (_, queued) in &leaving {
             run.push(queued.sequence, queued.message.clone());
         }
+        if taken.contains(&run.first()) {
+            return None;
+        }
+        let leaving = leaving.into_iter().map(|(due, _)| *due).collect();
         let mut page_out = PageOut::new(Arc::new(run));
         page_out.tag = PageTag {
             class: SCHEDULED_CLASS,
             due: first_due,
         };
-        self.writing
-            .insert(page_out.first, Leaving { entries, first_due });
+        self.writing.insert(page_out.first, leaving);
         Some(page_out)
     }
 
     /// A batch was written, or could not be. Whether the page is kept; `None` if
     /// no batch of that name was to be written.
     pub(super) fn paged_out(&mut self, first: Sequence, page: Option<Page>) -> Option<bool> {
-        let Leaving { entries, first_due } = self.writing.remove(&first)?;
-        let Some(page) = page else {
-            for (due, queued) in entries {
-                if self.cancelled.remove(&due.1) {
-                    self.memory_bytes -= memory_bytes(&queued.message);
-                } else {
-                    self.soon.insert(due, queued);
-                }
-            }
+        let leaving = self.writing.remove(&first)?;
+        // What was due or taken back meanwhile keeps the others in memory.
+        let all_wait = leaving.iter().all(|due| self.soon.contains_key(due));
+        let Some(page) = page.filter(|_| all_wait) else {
             return Some(false);
         };
-        let mut places = Vec::with_capacity(entries.len());
-        for ((due, place), queued) in entries {
+        let mut places = Vec::with_capacity(leaving.len());
+        let mut first_due = u64::MAX;
+        for (due, place) in leaving {
+            let Some(queued) = self.soon.remove(&(due, place)) else {
+                continue;
+            };
             places.push(place);
+            first_due = first_due.min(due);
             self.memory_bytes -= memory_bytes(&queued.message);
             if queued.deliveries > 0 {
                 self.tries.insert(place, (queued.deliveries, due));
@@ -308,6 +314,11 @@ impl Schedule {
             nameless: true,
         };
         self.far.insert((tag.due, first), batch);
+    }
+
+    /// Whether the batch of that name is being read.
+    pub(super) fn is_reading(&self, first: Sequence) -> bool {
+        self.reading.is_some_and(|(_, name)| name == first)
     }
 
     fn take_in(&mut self, due: u64, queued: Queued) {

@@ -51,6 +51,9 @@ impl Queue {
             };
             self.bury(queued, DeathReason::MaxLength);
         }
+        if self.is_timed() {
+            self.arm();
+        }
         self.check();
     }
 
@@ -78,22 +81,17 @@ impl Queue {
     /// Whether something was due before that moment.
     #[inline]
     pub(super) fn is_due(&self, now: Now) -> bool {
-        self.due < u64::MAX && self.due < now.millis()
+        let due = self.due.min(self.death);
+        due < u64::MAX && due < now.millis()
     }
 
     /// Finds out when something is next to be done.
     pub(super) fn arm(&mut self) {
+        self.death = self.first_death();
         let mut due = u64::MAX;
         if !self.letters_wait() {
-            if let Some(ttl) = self.rules.message_ttl {
-                for (_, head) in self.backlog.heads() {
-                    due = due.min(after(from_when(head), ttl));
-                }
-            }
-            due = due.min(self.backlog.first_deadline().unwrap_or(u64::MAX));
-            if let Some(groups) = &self.groups {
-                due = due.min(groups.first_deadline().unwrap_or(u64::MAX));
-            }
+            let own = self.backlog.first_deadline();
+            due = self.death.min(own.unwrap_or(u64::MAX));
         }
         due = due.min(self.schedule.first().unwrap_or(u64::MAX));
         if let Some(expires) = self.rules.expires
@@ -132,29 +130,25 @@ impl Queue {
 
     /// Whether so many dead letters are on their way that no more may die.
     fn letters_wait(&self) -> bool {
-        self.letters_out >= LETTERS_MAX
+        self.letters_out >= self.limits.letters
     }
 
+    /// When the first message in memory dies.
+    fn first_death(&self) -> u64 {
+        let ttl = self.rules.message_ttl;
+        let heads = ttl.into_iter().flat_map(|ttl| {
+            let heads = self.backlog.heads();
+            heads.map(move |(_, head)| after(from_when(head), ttl))
+        });
+        let groups = self.groups.as_ref();
+        let aside = groups.and_then(|groups| groups.first_deadline());
+        let own = self.backlog.first_deadline_in_memory();
+        heads.chain(aside).chain(own).min().unwrap_or(u64::MAX)
+    }
+
+    /// Buries what was dead before `until`; whether all of it.
     fn bury_dead(&mut self, until: u64) -> bool {
-        if let Some(ttl) = self.rules.message_ttl {
-            let levels: Vec<u8> = self.backlog.heads().map(|(level, _)| level).collect();
-            for level in levels {
-                while self
-                    .backlog
-                    .head_of(level)
-                    .is_some_and(|head| is_dead(head, ttl, until))
-                {
-                    if self.letters_wait() {
-                        return false;
-                    }
-                    let Some(queued) = self.backlog.pop_of(level) else {
-                        break;
-                    };
-                    self.bury(queued, DeathReason::Expired);
-                }
-            }
-        }
-        loop {
+        while self.first_death() < until {
             if self.letters_wait() {
                 return false;
             }
@@ -163,17 +157,51 @@ impl Queue {
             };
             self.bury(queued, DeathReason::Expired);
         }
-        if let Some(page) = self.backlog.visit_before(until) {
+        if !self.letters_wait()
+            && let Some(page) = self.backlog.visit_before(until)
+        {
             self.visits.push(page);
         }
         true
     }
 
     fn pop_dead(&mut self, until: u64) -> Option<Queued> {
-        if let Some(queued) = self.backlog.pop_dead(until) {
-            return Some(queued);
+        if let Some(ttl) = self.rules.message_ttl {
+            let mut heads = self.backlog.heads();
+            let dead = heads.find(|(_, head)| is_dead(head, ttl, until));
+            if let Some((level, _)) = dead {
+                drop(heads);
+                return self.backlog.pop_of(level);
+            }
         }
-        self.groups.as_mut()?.pop_dead(until)
+        let own = self.backlog.pop_dead(until);
+        own.or_else(|| self.groups.as_mut()?.pop_dead(until))
+    }
+
+    /// Buries those that are next and were dead before `until`, though others
+    /// stood before them that were not: where messages had to wait for their
+    /// time. Whether what is next then is at hand and not dead.
+    #[cold]
+    pub(super) fn bury_next(&mut self, until: u64) -> bool {
+        while self.next_is_dead(until) {
+            if self.letters_wait() {
+                return false;
+            }
+            let Some(queued) = self.take_next() else {
+                return false;
+            };
+            self.bury(queued, DeathReason::Expired);
+        }
+        self.peek_next().is_some()
+    }
+
+    /// Whether what is next was dead before `until`.
+    pub(super) fn next_is_dead(&mut self, until: u64) -> bool {
+        let Some(ttl) = self.rules.message_ttl else {
+            return false;
+        };
+        let next = self.peek_next();
+        next.is_some_and(|message| is_dead(message, ttl, until))
     }
 
     fn exceeds_limits(&self) -> bool {
@@ -237,6 +265,3 @@ impl Queue {
 fn is_dead(message: &Message, ttl: u64, until: u64) -> bool {
     after(from_when(message), ttl) < until
 }
-
-/// Dead letters that may be on their way; they are in memory.
-const LETTERS_MAX: u64 = 4_096;

@@ -150,20 +150,21 @@ impl QueueHost {
         storage.paged_out(bytes);
     }
 
-    fn page_in(self: &Arc<Self>, PageIn { first, page }: PageIn) {
+    fn page_in(self: &Arc<Self>, wanted: PageIn) {
         if let Some(storage) = &self.storage {
             let host = Arc::clone(self);
-            storage.page_in(page, Box::new(move |content| host.paged_in(first, content)));
+            let done = Box::new(move |content| host.paged_in(wanted, content));
+            storage.page_in(wanted.page, done);
         }
     }
 
     /// Messages were read; consumers get them at once.
-    fn paged_in(self: &Arc<Self>, first: Sequence, content: PageContent) {
+    fn paged_in(self: &Arc<Self>, wanted: PageIn, content: PageContent) {
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
         if !state.deleted {
             let now = self.clock.now();
-            self.take_in(&mut state, first, content, now);
+            self.take_in(&mut state, wanted, content, now);
             self.carry_out(&mut state, now, &mut wakes);
         }
         drop(state);
@@ -176,10 +177,10 @@ impl QueueHost {
             Some(storage) => storage.read_page(missing.page),
             None => PageContent::default(),
         };
-        self.take_in(state, missing.first, content, now);
+        self.take_in(state, missing, content, now);
     }
 
-    fn take_in(&self, state: &mut State, first: Sequence, content: PageContent, now: Now) {
+    fn take_in(&self, state: &mut State, wanted: PageIn, content: PageContent, now: Now) {
         let PageContent {
             messages,
             places,
@@ -210,6 +211,6 @@ impl QueueHost {
             sequences: places,
             stored_bytes,
         };
-        state.queue.paged_in(first, loaded, now);
+        state.queue.paged_in(wanted, loaded, now);
     }
 }

@@ -9,7 +9,7 @@
 //! requested; the first one behind the window is paged. A paged run takes the
 //! same few octets whatever it holds.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 
 use super::run::Run;
@@ -120,6 +120,21 @@ impl Ahead {
         }
     }
 
+    /// Octets of the bodies of those in memory, counted; `paged` gets all octets of
+    /// each run that is not, by its name.
+    pub(super) fn count_bodies(&self, paged: &mut BTreeMap<Sequence, u64>) -> u64 {
+        let mut bytes = 0;
+        for slot in &self.slots {
+            match slot {
+                Slot::Resident(run) => bytes += run.body_bytes(),
+                Slot::Paged(run) => {
+                    paged.insert(run.first, run.stored_bytes);
+                }
+            }
+        }
+        bytes
+    }
+
     /// Takes out the message in that place, if it is in memory.
     pub(super) fn remove(&mut self, place: Sequence) -> Option<Message> {
         let behind = self.slots.partition_point(|slot| slot.first() <= place);
@@ -130,11 +145,16 @@ impl Ahead {
         let message = run.remove(place)?;
         let memory_bytes = message.memory_bytes() as u64;
         self.resident_bytes -= memory_bytes;
-        self.window_bytes -= memory_bytes;
         self.count -= 1;
-        if run.is_empty() {
+        let emptied = run.is_empty();
+        // A restored queue has runs in memory behind ones in pages.
+        let in_window = index < self.window;
+        if in_window {
+            self.window_bytes -= memory_bytes;
+        }
+        if emptied {
             self.slots.remove(index);
-            self.window -= 1;
+            self.window -= usize::from(in_window);
             self.widen();
         }
         Some(message)

@@ -43,8 +43,11 @@ pub(super) struct Queued {
 /// Where a message stands among the others of its priority: just before the one
 /// with that place; those that stand before the same one, in the order of the
 /// second number. A message that did not have to wait for its time stands at its
-/// own place, with 0.
+/// own place, [behind those](AT_ITS_PLACE).
 pub(super) type Position = (Sequence, u64);
+
+/// The second number of the position of a message at its own place.
+pub(super) const AT_ITS_PLACE: u64 = u64::MAX;
 
 /// The messages of one priority that wait, oldest first.
 #[derive(Debug, Default)]
@@ -190,7 +193,7 @@ impl Ready {
         if self.returned_is_next() {
             self.returned.keys().next().copied()
         } else {
-            Some((self.front.first(), 0))
+            Some((self.front.first(), AT_ITS_PLACE))
         }
     }
 
@@ -211,7 +214,8 @@ impl Ready {
         if self.returned_is_next() {
             self.returned.values().next().map(|queued| &queued.message)
         } else {
-            self.front.peek().or_else(|| self.ahead.head())
+            let log = self.front.peek().or_else(|| self.ahead.head());
+            log.or_else(|| self.tail.head().filter(|_| self.ahead.is_empty()))
         }
     }
 
@@ -243,7 +247,7 @@ impl Ready {
     }
 
     /// Takes out the message in that place, which is beside the log at
-    /// `position` or in memory somewhere in the log and not being written.
+    /// `position` or in memory somewhere in the log.
     pub(super) fn remove(
         &mut self,
         place: Sequence,
@@ -334,7 +338,7 @@ impl Ready {
         }
     }
 
-    /// The run of the tail of that name.
+    /// The run of the tail of that name, which is being written.
     pub(super) fn tail_run(&self, first: Sequence) -> Option<&Run> {
         self.tail.run(first)
     }
@@ -367,6 +371,14 @@ impl Ready {
         self.bytes += stored_bytes;
         journal.freed.push(page);
         Some(lost)
+    }
+
+    /// Octets of the bodies of those in memory; `paged` gets all octets of each run
+    /// that is not, by its name.
+    pub(super) fn count_bodies(&self, paged: &mut BTreeMap<Sequence, u64>) -> u64 {
+        let returned = self.returned.values().map(|queued| &queued.message);
+        let returned = returned.map(Message::body_bytes).sum::<usize>() as u64;
+        returned + self.front.body_bytes() + self.ahead.count_bodies(paged) + self.tail.body_bytes()
     }
 
     /// Place of the oldest message; of those beside the log, too.

@@ -159,6 +159,11 @@ impl Run {
         Some(message)
     }
 
+    /// Octets of the bodies, counted.
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.messages.iter().map(Message::body_bytes).sum::<usize>() as u64
+    }
+
     /// Drops all messages, but keeps the memory.
     pub(super) fn clear(&mut self) {
         self.messages.clear();

@@ -39,7 +39,10 @@ struct TailRun {
     /// Shared with whoever writes it.
     run: Arc<Run>,
     stored_bytes: u64,
-    writing: bool,
+    /// Its name while it is being written: its first place when that began.
+    writing: Option<Sequence>,
+    /// Messages left it since then, so that its page is not to be kept.
+    spoilt: bool,
 }
 
 impl Tail {
@@ -60,6 +63,16 @@ impl Tail {
         self.runs.iter().map(|run| run.run.capacity()).sum()
     }
 
+    /// Octets of the bodies, counted.
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.run.body_bytes()).sum()
+    }
+
+    /// The oldest message.
+    pub(super) fn head(&self) -> Option<&Message> {
+        self.runs.front()?.run.peek()
+    }
+
     /// Place of the oldest message.
     pub(super) fn first(&self) -> Option<Sequence> {
         self.runs.front().map(|run| run.run.first())
@@ -76,7 +89,7 @@ impl Tail {
         run_bytes: u64,
     ) {
         if let Some(open) = self.runs.back_mut()
-            && !open.writing
+            && open.writing.is_none()
             && open.run.memory_bytes() < run_bytes
             && size.memory_bytes <= run_bytes
         {
@@ -144,32 +157,27 @@ impl Tail {
 
     /// The oldest run that is not being written; the open one only if `partial`.
     pub(super) fn page_out(&mut self, partial: bool, run_bytes: u64) -> Option<PageOut> {
-        let index = self.runs.iter().position(|run| !run.writing)?;
+        let index = self.runs.iter().position(|run| run.writing.is_none())?;
         let last = index + 1 == self.runs.len();
         let run = self.runs.get_mut(index)?;
         if last && !partial && !run.is_closed(run_bytes) {
             return None;
         }
-        run.writing = true;
+        run.writing = Some(run.run.first());
         Some(PageOut::new(Arc::clone(&run.run)))
     }
 
     /// Ends the writing of a run. Only the oldest one may leave, because what
     /// is paged is older than the tail; another one can be tried again.
     pub(super) fn paged_out(&mut self, first: Sequence, page: Option<Page>) -> Written {
-        let found = self
-            .runs
-            .binary_search_by_key(&first, |run| run.run.first());
-        let Some((index, run)) = found
-            .ok()
-            .and_then(|index| Some((index, self.runs.get_mut(index)?)))
-            .filter(|(_, run)| run.writing)
-        else {
+        let mut runs = self.runs.iter_mut().enumerate();
+        let Some((index, run)) = runs.find(|(_, run)| run.writing == Some(first)) else {
             return Written::Gone;
         };
-        run.writing = false;
+        run.writing = None;
+        let spoilt = std::mem::take(&mut run.spoilt);
         let (stored_bytes, count) = (run.stored_bytes, run.run.len());
-        let (0, Some(page)) = (index, page) else {
+        let (0, Some(page), false) = (index, page, spoilt) else {
             return Written::Kept;
         };
         let Some(paged) = PagedRun::new(first, count, stored_bytes, page) else {
@@ -183,20 +191,19 @@ impl Tail {
         Written::Paged(paged)
     }
 
-    /// The run of that name.
+    /// The run of that name, which is being written.
     pub(super) fn run(&self, first: Sequence) -> Option<&Run> {
-        let index = self
-            .runs
-            .binary_search_by_key(&first, |run| run.run.first());
-        self.runs.get(index.ok()?).map(|run| &*run.run)
+        let run = self.runs.iter().find(|run| run.writing == Some(first))?;
+        Some(&run.run)
     }
 
-    /// Takes out the message in that place, unless its run is being written.
+    /// Takes out the message in that place.
     pub(super) fn remove(&mut self, place: Sequence) -> Option<Message> {
         let behind = self.runs.partition_point(|run| run.run.first() <= place);
         let index = behind.checked_sub(1)?;
-        let run = self.runs.get_mut(index).filter(|run| !run.writing)?;
+        let run = self.runs.get_mut(index)?;
         let message = run.own().remove(place)?;
+        run.spoilt = run.writing.is_some();
         run.stored_bytes -= message.stored_bytes() as u64;
         self.count -= 1;
         self.memory_bytes -= message.memory_bytes() as u64;
@@ -218,13 +225,12 @@ impl Tail {
 }
 
 impl TailRun {
-    /// To be changed: nobody else has it, unless a page of it was refused and
-    /// its writer has not let go yet.
+    /// To be changed: nobody else has it, unless its writer has not let go yet.
     fn own(&mut self) -> &mut Run {
         Arc::make_mut(&mut self.run)
     }
 
     fn is_closed(&self, run_bytes: u64) -> bool {
-        self.writing || self.run.memory_bytes() >= run_bytes
+        self.writing.is_some() || self.run.memory_bytes() >= run_bytes
     }
 }
