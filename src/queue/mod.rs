@@ -42,6 +42,8 @@ mod model_test;
 #[cfg(test)]
 mod paging_tests;
 #[cfg(test)]
+mod rules_tests;
+#[cfg(test)]
 mod tests;
 
 pub use classic::Queue;

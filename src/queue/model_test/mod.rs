@@ -4,22 +4,38 @@
 //! [`Queue::deliver`] whether something was left undone. Paging and restarts
 //! change nothing of what is delivered, in what order and how it is flagged.
 //!
+//! Time passes by an operation. Where the host is prompt, it does its duty after
+//! each command, as the broker's does; where it is not, whatever happens late
+//! must be as if it had happened in time.
+//!
 //! `PROPTEST_CASES` raises the number of cases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
+use self::message::{Name, number};
 use self::operation::{Operation, operation};
+use self::rules::{Features, features};
+use self::state::{Entry, State};
 use self::store::Store;
 use super::paging::Limits;
 use super::*;
-use crate::model::{ConnectionId, ConsumerKey, Message, Now, QueueSettings, Sequence};
+use crate::model::{DeathReason, Now, QueueRules, QueueSettings};
 
+mod compare;
+mod consumers;
+pub(super) mod message;
 mod operation;
+mod publish;
+mod restart;
+mod rules;
+mod settle;
 mod state;
 mod store;
+mod time;
 
 proptest! {
     #![proptest_config(ProptestConfig {
@@ -30,64 +46,72 @@ proptest! {
 
     #[test]
     fn the_queue_does_what_the_model_says(
-        auto_delete in any::<bool>(),
-        durable in any::<bool>(),
-        (run_bytes, head_bytes, more_bytes) in (1..300_u64, 0..300_u64, 1..300_u64),
+        (auto_delete, durable, prompt) in any::<(bool, bool, bool)>(),
+        (run_bytes, head_bytes, more_bytes) in (1..500_u64, 0..500_u64, 1..500_u64),
+        letters in prop_oneof![1..6_u64, Just(4_096)],
+        features in features(),
         operations in prop::collection::vec(operation(), 1..120),
     ) {
-        let settings = QueueSettings { auto_delete, durable, ..QueueSettings::default() };
-        let mut run = Run::new(settings, Limits {
+        let settings = QueueSettings {
+            auto_delete,
+            durable,
+            rules: features.rules.clone(),
+            ..QueueSettings::default()
+        };
+        let mut run = Run::new(settings, features, prompt, Limits {
             run_bytes,
             head_bytes,
             read_ahead_bytes: head_bytes + more_bytes,
+            letters,
         });
         for operation in operations {
             run.apply(operation);
+            if prompt {
+                run.do_duty();
+            }
             run.compare();
         }
         run.drain();
     }
 }
 
+/// Milliseconds since 1970.
+type Time = u64;
+
 /// The queue, the model of it, and a host that does its duties.
 struct Run {
     queue: Queue,
     settings: QueueSettings,
+    features: Features,
+    rules: QueueRules,
     limits: Limits,
+    prompt: bool,
+    now: Time,
     store: Store,
-    /// Ready and unsettled ones, by number.
+    /// Those that are not gone, by place.
     messages: Vec<Entry>,
-    /// Number of the next message, which is also its place.
+    /// The place of the next message.
     next: u64,
+    /// How many messages' time has come.
+    released: u64,
+    /// What died since the last command, as the queue says.
+    letters: BTreeMap<u64, (UnsettledSlot, DeathReason)>,
+    /// Slots whose messages were taken away from their consumers.
+    taken: Vec<UnsettledSlot>,
+    /// Names that are remembered, the oldest first.
+    names: VecDeque<(Time, Name)>,
+    /// When the queue was last in use.
+    used_at: Time,
     enqueued: u64,
     settled: u64,
     purged: u64,
     lost: u64,
     /// By slot; a cancelled one leaves at once.
     consumers: BTreeMap<u32, Consumer>,
+    /// The single active consumer.
+    active: Option<u32>,
     channels: Vec<Channel>,
     serial: u32,
-}
-
-#[derive(Debug)]
-struct Entry {
-    number: u64,
-    message: Message,
-    state: State,
-    deliveries: u32,
-    /// It was not handed out yet since the queue was made.
-    in_log: bool,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
-    Ready,
-    /// Held by the consumer of that serial, or by a get.
-    Unsettled {
-        slot: UnsettledSlot,
-        consumer: Option<u32>,
-        channel: Option<usize>,
-    },
 }
 
 #[derive(Debug)]
@@ -110,23 +134,34 @@ struct Channel {
 }
 
 impl Run {
-    fn new(settings: QueueSettings, limits: Limits) -> Self {
+    fn new(settings: QueueSettings, features: Features, prompt: bool, limits: Limits) -> Self {
         let channel = |_| Channel {
             credit: Arc::default(),
             limit: 0,
         };
+        let queue = Queue::with_limits(settings.clone(), Restored::default(), limits, at(START));
         Self {
-            queue: Queue::with_limits(settings.clone(), Restored::default(), limits, NOW),
+            queue,
+            rules: settings.rules.clone(),
             settings,
+            features,
             limits,
+            prompt,
+            now: START,
             store: Store::default(),
             messages: Vec::new(),
             next: 0,
+            released: 0,
+            letters: BTreeMap::new(),
+            taken: Vec::new(),
+            names: VecDeque::new(),
+            used_at: START,
             enqueued: 0,
             settled: 0,
             purged: 0,
             lost: 0,
             consumers: BTreeMap::new(),
+            active: None,
             channels: (0..CHANNELS).map(channel).collect(),
             serial: 0,
         }
@@ -134,7 +169,19 @@ impl Run {
 
     fn apply(&mut self, operation: Operation) {
         match operation {
-            Operation::Publish { sizes } => self.publish(&sizes),
+            Operation::Publish { specs } => self.publish(&specs),
+            Operation::Advance { millis } => self.now += millis,
+            Operation::Tick => self.tick(),
+            Operation::EnforceLimits => self.enforce_limits(),
+            Operation::Touch => {
+                self.queue.touch(at(self.now));
+                self.used_at = self.now;
+            }
+            Operation::SettleLetters { picks } => {
+                let slots = self.pick_slots(&picks, |state| matches!(state, State::Letter { .. }));
+                self.settle(&slots, Outcome::Ack);
+            }
+            Operation::SetRules(rules) => self.set_rules(*rules),
             Operation::Consume {
                 priority,
                 prefetch,
@@ -161,13 +208,16 @@ impl Run {
             }
             Operation::CancelStale { slot } => {
                 if !self.consumers.contains_key(&slot) {
-                    assert_eq!(self.queue.cancel(ConsumerSlot(slot), NOW), None);
+                    let cancelled = self.queue.cancel(ConsumerSlot(slot), at(self.now));
+                    assert_eq!(cancelled, None);
                 }
             }
             Operation::Park { pick } => {
                 if let Some(slot) = self.pick_consumer(pick) {
                     self.queue.park(ConsumerSlot(slot));
-                    self.consumers.get_mut(&slot).unwrap().parked = true;
+                    // One that stands by has got nothing that could fill its outbox.
+                    let stands_by = self.active.is_some_and(|active| active != slot);
+                    self.consumers.get_mut(&slot).unwrap().parked = !stands_by;
                 }
             }
             Operation::Resume { pick } => {
@@ -189,31 +239,21 @@ impl Run {
             }
             Operation::Get { no_ack } => self.get(no_ack),
             Operation::Settle { picks, outcome } => {
-                let mut slots = Vec::new();
-                for pick in picks {
-                    let unsettled: Vec<_> = self
-                        .unsettled()
-                        .filter(|slot| !slots.contains(slot))
-                        .collect();
-                    if !unsettled.is_empty() {
-                        slots.push(unsettled[pick % unsettled.len()]);
-                    }
-                }
+                let slots =
+                    self.pick_slots(&picks, |state| matches!(state, State::Unsettled { .. }));
                 self.settle(&slots, outcome);
             }
+            Operation::SettleTaken { outcome } => {
+                let taken = std::mem::take(&mut self.taken);
+                self.settle(&taken, outcome);
+            }
             Operation::SettleStale { slot, outcome } => {
-                if self.unsettled().all(|used| used.0 != slot) {
-                    self.queue.settle(&[UnsettledSlot(slot)], outcome, NOW);
+                if !self.is_used(UnsettledSlot(slot)) {
+                    self.queue
+                        .settle(&[UnsettledSlot(slot)], outcome, at(self.now));
                 }
             }
-            Operation::Purge => {
-                let before = self.messages.len();
-                self.messages.retain(|entry| entry.state != State::Ready);
-                let purged = (before - self.messages.len()) as u64;
-                self.purged += purged;
-                self.store.purged = true;
-                assert_eq!(self.queue.purge(), purged);
-            }
+            Operation::Purge => self.purge(),
             Operation::Deliver { budget_bytes } => {
                 self.deliver(budget_bytes);
             }
@@ -226,277 +266,36 @@ impl Run {
         }
     }
 
-    fn publish(&mut self, sizes: &[u8]) {
-        let mut messages = Vec::new();
-        for size in sizes {
-            // The body begins with the message's number.
-            let number = self.next;
-            self.next += 1;
-            self.enqueued += 1;
-            self.store.live.insert(number);
-            let mut body = number.to_be_bytes().to_vec();
-            body.resize(8 + *size as usize, 0);
-            let message = Message::single("", "q", b"", &body);
-            messages.push(message.clone());
-            self.messages.push(Entry {
-                number,
-                message,
-                state: State::Ready,
-                deliveries: 0,
-                in_log: true,
-            });
-        }
-        let capacity = messages.capacity();
-        let first = self.queue.publish(&mut messages, NOW);
-        assert_eq!(first.first.0 + sizes.len() as u64, self.next);
-        assert!(messages.is_empty() && messages.capacity() == capacity);
-    }
-
-    fn consume(&mut self, consumer: Consumer) {
-        let spec = ConsumerSpec {
-            key: key(consumer.serial),
-            no_ack: consumer.no_ack,
-            exclusive: consumer.exclusive,
-            priority: consumer.priority,
-            prefetch: consumer.prefetch,
-            channel_credit: consumer
-                .channel
-                .map(|channel| Arc::clone(&self.channels[channel].credit)),
-            arguments: Arc::default(),
-        };
-        let exclusive = consumer.exclusive || self.consumers.values().any(|other| other.exclusive);
-        match self.queue.consume(spec, NOW) {
-            Ok(slot) => {
-                assert!(
-                    self.consumers.is_empty() || !exclusive,
-                    "shared an exclusive queue"
-                );
-                let before = self.consumers.insert(slot.0, consumer);
-                assert!(before.is_none(), "two consumers in one slot");
-            }
-            Err(ConsumeRefused::ExclusiveUse) => {
-                assert!(
-                    exclusive && !self.consumers.is_empty(),
-                    "refused without a reason"
-                );
-            }
-        }
-    }
-
-    fn cancel(&mut self, slot: u32) {
-        let consumer = self.consumers.remove(&slot).unwrap();
-        let cancelled = Cancelled {
-            key: key(consumer.serial),
-            delete_queue: self.settings.auto_delete && self.consumers.is_empty(),
-        };
-        assert_eq!(self.queue.cancel(ConsumerSlot(slot), NOW), Some(cancelled));
-    }
-
-    fn get(&mut self, no_ack: bool) {
-        let missing = self.queue.head_missing();
-        let got = match self.queue.get(no_ack, NOW) {
-            Get::Message(got) => got,
-            Get::Empty => {
-                assert!(self.oldest_ready().is_none(), "a message is ready");
-                return;
-            }
-            Get::Missing(page) => {
-                assert_eq!(Some(page), missing, "the host would read another one");
-                return;
-            }
-        };
-        let oldest = self.oldest_ready().expect("got what is not there");
-        self.take(oldest, &got.message, got.deliveries > 0);
-        self.hand_out(oldest, got.unsettled, None);
-        assert_eq!(got.unsettled.is_none(), no_ack);
-        assert_eq!(got.ready_left, self.count(|state| state == State::Ready));
-    }
-
-    fn settle(&mut self, slots: &[UnsettledSlot], outcome: Outcome) {
-        let before = self.messages.len();
-        self.messages.retain_mut(|entry| {
-            if !matches!(entry.state, State::Unsettled { slot, .. } if slots.contains(&slot)) {
-                return true;
-            }
-            if let Outcome::Requeue { redelivered, .. } = outcome {
-                entry.state = State::Ready;
-                if redelivered {
-                    entry.deliveries += 1;
-                    let place = Sequence(entry.number);
-                    self.store.returned.push((place, entry.deliveries));
+    /// What the broker's queue host does after each command.
+    fn do_duty(&mut self) {
+        let is_due = |queue: &Queue, now| queue.next_due().filter(|due| *due <= now);
+        while self.deliver(usize::MAX) {}
+        loop {
+            let before = self.queue.next_due();
+            while let Some(due) = is_due(&self.queue, self.now) {
+                self.tick();
+                while self.deliver(usize::MAX) {}
+                if self.queue.next_due() == Some(due) {
+                    break;
                 }
-                return true;
             }
-            false
-        });
-        self.settled += (before - self.messages.len()) as u64;
-        self.queue.settle(slots, outcome, NOW);
-        self.resume_channels();
-    }
-
-    /// The host's duty after credit of a channel may have come back: resume its
-    /// consumers, except where their outbox is full.
-    fn resume_channels(&mut self) {
-        for (slot, consumer) in &self.consumers {
-            if consumer.channel.is_some() && !consumer.parked {
-                self.queue.resume(ConsumerSlot(*slot));
+            self.enforce_limits();
+            // Otherwise the timer goes off at once.
+            let due = is_due(&self.queue, self.now);
+            if due.is_none() || due == before {
+                break;
             }
         }
+        self.check_done();
     }
 
-    fn deliver(&mut self, budget_bytes: usize) -> bool {
-        let something_can_go = self.something_can_go();
-        let mut deliveries = Vec::new();
-        let more = self.queue.deliver(budget_bytes, NOW, &mut deliveries);
-        assert_eq!(
-            !deliveries.is_empty(),
-            something_can_go,
-            "at least one if any can go"
-        );
-        let mut bytes = 0;
-        for (index, delivery) in deliveries.iter().enumerate() {
-            assert!(index == 0 || bytes < budget_bytes, "the budget was used up");
-            bytes += delivery.message.stored_bytes();
-            self.delivered(delivery);
-        }
-        if bytes < budget_bytes || !more {
-            assert!(
-                !self.something_can_go(),
-                "a message and a consumer wait for each other"
-            );
-        }
-        more
-    }
-
-    /// One delivery: the oldest message, to a consumer of the highest priority
-    /// that can take, and nobody passed over twice in favour of the same one.
-    fn delivered(&mut self, delivery: &Delivery) {
-        let able: Vec<u32> = self
-            .consumers
-            .keys()
-            .copied()
-            .filter(|slot| self.can_take(*slot))
-            .collect();
-        let slot = delivery.consumer.0;
-        assert!(able.contains(&slot), "delivered to somebody without credit");
-        let priority = |slot: u32| self.consumers[&slot].priority;
-        let highest = able.iter().copied().map(priority).max();
-        assert_eq!(
-            Some(priority(slot)),
-            highest,
-            "a higher priority was passed over"
-        );
-
-        let oldest = self.oldest_ready().expect("a message is ready");
-        self.take(oldest, &delivery.message, delivery.deliveries > 0);
-        let taker = &self.consumers[&slot];
-        assert_eq!(delivery.unsettled.is_none(), taker.no_ack);
-        let (serial, priority) = (taker.serial, taker.priority);
-        let holder = (serial, taker.channel);
-        self.hand_out(oldest, delivery.unsettled, Some(holder));
-
-        for (other, consumer) in &mut self.consumers {
-            if *other == slot {
-                consumer.passed_over.clear();
-            } else if consumer.priority == priority && able.contains(other) {
-                let times = consumer.passed_over.entry(serial).or_default();
-                *times += 1;
-                assert!(
-                    *times <= 1,
-                    "{serial} was served twice, {} not once",
-                    consumer.serial
-                );
-            }
-        }
-    }
-
-    fn take(&mut self, oldest: usize, message: &Message, redelivered: bool) {
-        let Entry {
-            number, deliveries, ..
-        } = self.messages[oldest];
-        self.messages[oldest].in_log = false;
-        assert_eq!(self::number(message), number, "out of order");
-        assert_eq!(
-            redelivered,
-            deliveries > 0,
-            "redelivered flag of message {number}"
-        );
-    }
-
-    fn hand_out(
-        &mut self,
-        oldest: usize,
-        slot: Option<UnsettledSlot>,
-        holder: Option<(u32, Option<usize>)>,
-    ) {
-        let Some(slot) = slot else {
-            self.messages.remove(oldest);
-            self.settled += 1;
-            return;
-        };
-        assert!(
-            self.unsettled().all(|used| used != slot),
-            "two messages in one slot"
-        );
-        let (consumer, channel) = holder.unzip();
-        let channel = channel.flatten();
-        self.messages[oldest].state = State::Unsettled {
-            slot,
-            consumer,
-            channel,
-        };
-    }
-
-    /// What stays true after every operation.
-    fn compare(&mut self) {
-        self.compare_store();
-        let ready = |entry: &&Entry| entry.state == State::Ready;
-        let ready_bytes = self
-            .messages
-            .iter()
-            .filter(ready)
-            .map(|entry| entry.message.stored_bytes());
-        assert_eq!(
-            self.queue.counts(),
-            Counts {
-                scheduled: 0,
-                ready: self.count(|state| state == State::Ready),
-                ready_bytes: ready_bytes.sum::<usize>() as u64,
-                unsettled: self.count(|state| matches!(state, State::Unsettled { .. })),
-                consumers: self.consumers.len() as u32,
-                enqueued: self.enqueued,
-                settled: self.settled,
-                purged: self.purged,
-                lost: self.lost,
-            }
-        );
-        for (channel, Channel { credit, .. }) in self.channels.iter().enumerate() {
-            assert_eq!(
-                credit.held(),
-                self.held_by_channel(channel),
-                "credit of channel {channel}"
-            );
-        }
-        let listed: Vec<_> = self
-            .queue
-            .consumers()
-            .map(|(slot, spec)| (slot.0, spec.key))
-            .collect();
-        let expected: Vec<_> = self
-            .consumers
-            .iter()
-            .map(|(slot, consumer)| (*slot, key(consumer.serial)))
-            .collect();
-        assert_eq!(listed, expected);
-        let unable: Vec<u32> = self
-            .consumers
-            .keys()
-            .copied()
-            .filter(|slot| !self.can_take(*slot))
-            .collect();
-        for slot in unable {
-            self.consumers.get_mut(&slot).unwrap().passed_over.clear();
-        }
+    fn purge(&mut self) {
+        let before = self.messages.len();
+        self.messages.retain(|entry| entry.state != State::Ready);
+        let purged = (before - self.messages.len()) as u64;
+        self.purged += purged;
+        self.store.purged = true;
+        assert_eq!(self.queue.purge(), purged);
     }
 
     /// Once nothing disturbs it any more, every message reaches a consumer.
@@ -507,46 +306,49 @@ impl Run {
         for pick in 0..self.consumers.len() {
             self.apply(Operation::Resume { pick });
         }
-        if self.consumers.is_empty() {
-            self.apply(Operation::Consume {
-                priority: 0,
-                prefetch: Some(1),
-                no_ack: false,
-                exclusive: true,
-                channel: None,
-            });
-        }
-        for _ in 0..=self.messages.len() {
+        let expected = self.messages.len();
+        for _ in 0..=2 * expected + 4 {
+            if self.consumers.is_empty() {
+                self.apply(Operation::Consume {
+                    priority: 0,
+                    prefetch: Some(1),
+                    no_ack: false,
+                    exclusive: false,
+                    channel: None,
+                });
+            }
             self.page_wanted();
             while !self.store.reading.is_empty() {
                 self.read(0, 0);
             }
             self.read_missing(0);
-            while self.deliver(64) {}
-            let unsettled: Vec<_> = self.unsettled().collect();
-            self.settle(&unsettled, Outcome::Ack);
+            self.do_duty();
             self.compare();
+            let unsettled: Vec<_> = self.slots(|_| true).collect();
+            self.settle(&unsettled, Outcome::Ack);
+            let taken = std::mem::take(&mut self.taken);
+            self.settle(&taken, Outcome::Ack);
+            self.compare();
+            if unsettled.is_empty() {
+                // Only what waits for its time is left, or for something that does.
+                self.now = self.queue.next_due().unwrap_or(self.now).max(self.now);
+            }
         }
         assert!(self.messages.is_empty(), "the queue did not drain");
         while !self.store.writing.is_empty() {
             self.written(0, true);
         }
-        assert!(self.store.pages.is_empty(), "pages are left");
+        assert!(!self.store.has_pages(), "pages are left");
     }
 }
 
-fn key(serial: u32) -> ConsumerKey {
-    ConsumerKey {
-        connection: ConnectionId(1),
-        serial,
-    }
+fn at(time: Time) -> Now {
+    Now(Duration::from_millis(time))
 }
 
-fn number(message: &Message) -> u64 {
-    let crate::model::Body::Slice(body) = message.body() else {
-        panic!("a small body is one slice");
-    };
-    u64::from_be_bytes(body[..8].try_into().unwrap())
+/// That much later, but never early: the rest of a millisecond counts as one.
+fn after(time: Time, millis: u64) -> Time {
+    time + millis + u64::from(millis > 0)
 }
 
 /// `PROPTEST_CASES`, or `few`.
@@ -558,4 +360,4 @@ fn cases(few: u32) -> u32 {
 }
 
 const CHANNELS: usize = 2;
-const NOW: Now = Now(std::time::Duration::ZERO);
+const START: Time = 1_000_000;

@@ -3,13 +3,31 @@
 use proptest::prelude::*;
 
 use super::CHANNELS;
+use super::message::{Spec, specs};
+use super::rules::policy;
+use crate::model::QueueRules;
 use crate::queue::Outcome;
 
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
     Publish {
-        sizes: Vec<u8>,
+        specs: Vec<Spec>,
     },
+    /// Time passes.
+    Advance {
+        millis: u64,
+    },
+    /// The host's timer goes off, when it should or not.
+    Tick,
+    EnforceLimits,
+    /// The queue is declared again.
+    Touch,
+    /// Dead letters have reached their queues, or there are none.
+    SettleLetters {
+        picks: Vec<usize>,
+    },
+    /// A policy changes.
+    SetRules(Box<QueueRules>),
     Consume {
         priority: i32,
         prefetch: Option<u32>,
@@ -45,6 +63,10 @@ pub(super) enum Operation {
     },
     SettleStale {
         slot: u32,
+        outcome: Outcome,
+    },
+    /// Those settle what was taken away from them who held it too long.
+    SettleTaken {
         outcome: Outcome,
     },
     Purge,
@@ -90,7 +112,14 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
     use Operation::*;
     let pick = || any::<prop::sample::Index>().prop_map(|index| index.index(usize::MAX));
     prop_oneof![
-        10 => prop::collection::vec(0..40_u8, 0..9).prop_map(|sizes| Publish { sizes }),
+        12 => specs().prop_map(|specs| Publish { specs }),
+        8 => prop_oneof![8 => 0..12_u64, 1 => 12..60_u64, 1 => Just(2_600)]
+            .prop_map(|millis| Advance { millis }),
+        4 => Just(Tick),
+        2 => Just(EnforceLimits),
+        1 => Just(Touch),
+        3 => prop::collection::vec(pick(), 1..5).prop_map(|picks| SettleLetters { picks }),
+        1 => policy().prop_map(|rules| SetRules(Box::new(rules))),
         3 => (
             -1..=1_i32,
             prop::option::weighted(0.7, 1..4_u32),
@@ -110,6 +139,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         6 => (prop::collection::vec(pick(), 1..5), outcome())
             .prop_map(|(picks, outcome)| Settle { picks, outcome }),
         1 => (0..40_u32, outcome()).prop_map(|(slot, outcome)| SettleStale { slot, outcome }),
+        1 => outcome().prop_map(|outcome| SettleTaken { outcome }),
         1 => Just(Purge),
         8 => prop_oneof![Just(0), 0..200_usize, Just(usize::MAX)]
             .prop_map(|budget_bytes| Deliver { budget_bytes }),

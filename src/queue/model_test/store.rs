@@ -1,20 +1,20 @@
 //! The store's side of the model test: pages in memory, and what the journal
 //! says against what happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::operation::Restart;
-use super::{NOW, Run, State, number};
-use crate::model::{Message, Page, PageTag, Sequence};
-use crate::queue::{
-    ConsumerSlot, Loaded, PageIn, PageOut, Queue, Restored, RestoredContent, RestoredRun,
-};
+use super::state::{Next, Rank};
+use super::{Entry, Run, State, Time, at, number};
+use crate::model::{DeathReason, Message, Page, Sequence};
+use crate::queue::{Counts, Loaded, PageIn, PageOut};
 
 /// What a store and the host's requests to it would hold.
 #[derive(Default)]
 pub(super) struct Store {
     /// By offset: those that the queue keeps.
-    pub(super) pages: BTreeMap<u64, Vec<(u64, Message)>>,
+    pages: BTreeMap<u64, Stored>,
+    /// In how many of them a message is.
+    paged: HashMap<u64, u32>,
     next_page: u64,
     pub(super) writing: Vec<PageOut>,
     /// Requested; some of them were read otherwise, or purged.
@@ -22,17 +22,64 @@ pub(super) struct Store {
     /// Messages that the journal has not called gone.
     pub(super) live: BTreeSet<u64>,
     /// What the journal has to say of requeued messages.
-    pub(super) returned: Vec<(Sequence, u32)>,
+    pub(super) returned: Vec<(Sequence, u32, Time)>,
     /// The last command may name places that hold no message.
     pub(super) purged: bool,
 }
 
+/// A page.
+pub(super) struct Stored {
+    class: u8,
+    messages: Vec<(u64, Message)>,
+}
+
 impl Store {
-    fn add_page(&mut self, messages: Vec<(u64, Message)>) -> Page {
+    pub(super) fn add_page(&mut self, class: u8, messages: Vec<(u64, Message)>) -> Page {
         let offset = self.next_page;
         self.next_page += 1;
-        self.pages.insert(offset, messages);
+        for (place, _) in &messages {
+            *self.paged.entry(*place).or_default() += 1;
+        }
+        self.pages.insert(offset, Stored { class, messages });
         page(offset)
+    }
+
+    /// Whether there was such a page.
+    fn remove_page(&mut self, offset: u64) -> bool {
+        let Some(page) = self.pages.remove(&offset) else {
+            return false;
+        };
+        for (place, _) in &page.messages {
+            *self.paged.entry(*place).or_default() -= 1;
+        }
+        true
+    }
+
+    pub(super) fn has_pages(&self) -> bool {
+        !self.pages.is_empty()
+    }
+
+    /// The broker stops: what was on its way to and from it is not, and all is
+    /// stored anew.
+    pub(super) fn stop(&mut self) {
+        self.pages.clear();
+        self.paged.clear();
+        self.writing.clear();
+        self.reading.clear();
+    }
+
+    /// The first rank that a message in a page can have, of those that are ready.
+    pub(super) fn first_page(&self) -> Option<Rank> {
+        self.ranks().min()
+    }
+
+    pub(super) fn first_page_of(&self, level: u8) -> Option<Rank> {
+        self.ranks().filter(|rank| rank.0 == u8::MAX - level).min()
+    }
+
+    fn ranks(&self) -> impl Iterator<Item = Rank> {
+        let pages = self.pages.values().filter(|page| page.class != SCHEDULED);
+        pages.filter_map(|page| Some((u8::MAX - page.class, page.messages.first()?.0, u64::MAX)))
     }
 }
 
@@ -45,19 +92,35 @@ impl Run {
             places(&out).next().map(|(place, _)| place),
             Some(out.first.0)
         );
+        let mut due = None;
         for (place, message) in places(&out) {
             assert_eq!(number(message), place, "the place of a message");
             assert!(self.is_resident(place), "it is in a page already");
+            let entry = self.messages.iter().find(|entry| entry.number == place);
+            let entry = entry.expect("what leaves memory is there");
+            let event = match entry.state {
+                State::Scheduled { due, .. } => {
+                    assert_eq!(out.tag.class, SCHEDULED);
+                    Some(due)
+                }
+                state => {
+                    assert_eq!((state, out.tag.class), (State::Ready, entry.level));
+                    entry.deadline
+                }
+            };
+            due = due.into_iter().chain(event).min();
         }
-        let twice = self.store.writing.iter().any(|other| {
-            let mut other = places(other);
-            other.any(|(place, _)| place == out.first.0)
-        });
-        assert!(!twice, "it is being written already");
-        let older = self.messages.iter().filter(|entry| {
-            entry.in_log && entry.state == State::Ready && entry.number < out.first.0
-        });
-        if self.store.pages.is_empty() {
+        assert_eq!(out.tag.due, due.unwrap_or(0), "when something is due in it");
+        let mut writing = self.store.writing.iter();
+        assert!(
+            writing.all(|other| other.first != out.first),
+            "two runs of one name are being written"
+        );
+        if self.store.pages.is_empty() && out.tag.class != SCHEDULED {
+            let older = self.messages.iter().filter(|entry| {
+                let of_list = entry.in_log && entry.level == out.tag.class;
+                of_list && entry.is_ready() && entry.number < out.first.0
+            });
             let head: usize = older.map(|entry| entry.message.memory_bytes()).sum();
             assert!(
                 head as u64 >= self.limits.head_bytes,
@@ -76,21 +139,19 @@ impl Run {
         let messages = places(&out)
             .map(|(place, message)| (place, message.clone()))
             .collect();
-        let page = success.then(|| self.store.add_page(messages));
+        let page = success.then(|| self.store.add_page(out.tag.class, messages));
         let kept = self.queue.paged_out(out.first, page);
         let Some(page) = page else {
             assert!(!kept, "there is no page to keep");
             return;
         };
         if !kept {
-            self.store.pages.remove(&page.offset);
+            self.store.remove_page(page.offset);
         }
     }
 
     pub(super) fn page_wanted(&mut self) {
         while let Some(wanted) = self.queue.page_wanted() {
-            let twice = self.store.reading.contains(&wanted);
-            assert!(!twice, "it was requested already");
             self.check_page(wanted);
             self.store.reading.push(wanted);
         }
@@ -112,102 +173,116 @@ impl Run {
     }
 
     fn paged_in(&mut self, wanted: PageIn, damage: u8) {
+        let before = self.queue.counts();
         // Where the page is gone, what was read of it is of no use.
-        let Some(content) = self.store.pages.get(&wanted.page.offset) else {
+        let Some(stored) = self.store.pages.get(&wanted.page.offset) else {
             let messages = vec![Message::single("", "q", b"", &[0; 8])];
             let loaded = Loaded::new(messages, None);
-            return self.queue.paged_in(wanted.first, loaded, NOW);
+            self.queue.paged_in(wanted, loaded, at(self.now));
+            assert_eq!(self.queue.counts(), before, "a page that is gone was taken");
+            return;
         };
         let damaged = |index: usize| damage & (1 << (index % 8)) != 0;
-        let (bad, good): (Vec<_>, Vec<_>) = content
+        let class = stored.class;
+        let (bad, good): (Vec<_>, Vec<_>) = stored
+            .messages
             .clone()
             .into_iter()
             .enumerate()
             .partition(|(index, _)| damaged(*index));
-        for (_, (place, _)) in bad {
-            self.lost += 1;
-            self.store.live.remove(&place);
-            self.messages.retain(|entry| entry.number != place);
-        }
+        let bad: Vec<u64> = bad.into_iter().map(|(_, (place, _))| place).collect();
         let (sequences, messages): (Vec<_>, Vec<_>) = good
             .into_iter()
             .map(|(_, (place, message))| (Sequence(place), message))
             .unzip();
+        let read: Vec<u64> = sequences.iter().map(|place| place.0).collect();
         let consecutive = (wanted.first.0..).map(Sequence);
         let listed = !sequences
             .iter()
             .copied()
             .eq(consecutive.take(sequences.len()));
         let loaded = Loaded::new(messages, listed.then_some(sequences));
-        self.queue.paged_in(wanted.first, loaded, NOW);
-    }
-
-    /// The broker stops in some way and the queue comes back.
-    pub(super) fn restart(&mut self, restart: Restart) {
-        let slots: Vec<u32> = self.consumers.keys().copied().collect();
-        for slot in slots {
-            self.queue.cancel(ConsumerSlot(slot), NOW);
-        }
-        self.consumers.clear();
-        self.store.pages.clear();
-        self.store.writing.clear();
-        self.store.reading.clear();
-        self.next += restart.gap;
-        let below = self
-            .messages
-            .get(restart.redelivered)
-            .map_or(self.next, |entry| entry.number);
-        let below = if restart.redelivered == 0 { 0 } else { below };
-        let mut deliveries = BTreeMap::new();
-        for entry in &mut self.messages {
-            entry.state = State::Ready;
-            entry.in_log = true;
-            if !restart.counts_known {
-                entry.deliveries = 0;
-            } else if entry.deliveries > 0 {
-                deliveries.insert(Sequence(entry.number), (entry.deliveries, 0));
+        self.queue.paged_in(wanted, loaded, at(self.now));
+        self.gather_letters();
+        let freed = self.queue.journal().freed.contains(&wanted.page);
+        self.free_pages();
+        if class == SCHEDULED {
+            if freed {
+                self.lose(&bad);
+                self.wait_again(&read);
             }
-            entry.deliveries = entry.deliveries.max(u32::from(entry.number < below));
+        } else if self.was_visit(freed, &read, &bad, before) {
+            self.bury_visited(&read);
+            for entry in &mut self.messages {
+                entry.unreadable |= bad.contains(&entry.number);
+            }
+        } else {
+            self.lose(&bad);
+            self.wait_again(&read);
         }
-        let restored = Restored {
-            next: Sequence(self.next),
-            redelivered_below: Sequence(below),
-            deliveries,
-            runs: self.restored_runs(&restart.runs),
-        };
-        self.queue = Queue::with_limits(self.settings.clone(), restored, self.limits, NOW);
-        self.enqueued = self.messages.len() as u64;
-        (self.settled, self.purged, self.lost) = (0, 0, 0);
     }
 
-    fn restored_runs(&mut self, shapes: &[(usize, bool)]) -> Vec<RestoredRun> {
-        let mut runs = Vec::new();
-        let mut messages = self.messages.as_slice();
-        for (length, paged) in shapes.iter().cycle() {
-            let (run, rest) = messages.split_at((*length).min(messages.len()));
-            messages = rest;
-            let Some(first) = run.first() else {
-                break;
-            };
-            let stored = run.iter().map(|entry| entry.message.stored_bytes());
-            let messages = run
-                .iter()
-                .map(|entry| (entry.number, entry.message.clone()));
-            runs.push(RestoredRun {
-                tag: PageTag::default(),
-                places: None,
-                first: Sequence(first.number),
-                count: run.len() as u64,
-                stored_bytes: stored.sum::<usize>() as u64,
-                content: if *paged {
-                    RestoredContent::Paged(self.store.add_page(messages.collect()))
-                } else {
-                    let places = messages.map(|(place, message)| (Sequence(place), message));
-                    RestoredContent::Resident(places.collect())
-                },
-            });
+    /// Whether the page was looked through for the dead and not taken into memory.
+    /// One that holds nothing but those is not kept.
+    fn was_visit(&self, freed: bool, read: &[u64], bad: &[u64], before: Counts) -> bool {
+        let counts = self.queue.counts();
+        let live = |place: &&u64| self.messages.iter().any(|entry| entry.number == **place);
+        let count = read.iter().filter(live).count() as u64;
+        let unread = bad.iter().filter(live).count();
+        let emptied = unread == 0 && counts.ready + count == before.ready;
+        !freed || (emptied && counts.scheduled == before.scheduled && count > 0)
+    }
+
+    fn bury_visited(&mut self, read: &[u64]) {
+        let now = self.now;
+        let dead = |entry: &Entry| {
+            let dead = entry.deadline.is_some_and(|deadline| deadline <= now);
+            dead && read.contains(&entry.number)
+        };
+        while let Some(index) = self
+            .messages
+            .iter()
+            .position(|one| one.is_ready() && dead(one))
+        {
+            self.bury(index, DeathReason::Expired);
         }
-        runs
+    }
+
+    fn lose(&mut self, bad: &[u64]) {
+        let live = &mut self.store.live;
+        let lost = &mut self.lost;
+        self.messages.retain(|entry| {
+            // Those that died in the page are letters by now.
+            let is_lost = bad.contains(&entry.number) && entry.slot().is_none();
+            if is_lost {
+                live.remove(&entry.number);
+                *lost += 1;
+            }
+            !is_lost
+        });
+    }
+
+    /// What was restored as ready and has to wait does so now that it is known.
+    fn wait_again(&mut self, read: &[u64]) {
+        for entry in &mut self.messages {
+            let due = std::mem::take(&mut entry.waits_until);
+            if read.contains(&entry.number) {
+                entry.counted_bytes = entry.body_bytes;
+            }
+            if !read.contains(&entry.number) {
+                entry.waits_until = due;
+            } else if due > self.now {
+                entry.state = State::Scheduled { due, again: true };
+            }
+        }
+    }
+
+    /// The store frees the pages that nobody will read any more.
+    fn free_pages(&mut self) {
+        for page in self.queue.journal().freed.drain(..) {
+            let was_there = self.store.remove_page(page.offset);
+            assert!(was_there, "a page was freed twice");
+        }
     }
 
     /// The journal says what happened, once, and memory is counted right.
@@ -223,50 +298,49 @@ impl Run {
                     assert!(was_live || purged, "message {place} went twice");
                 }
             }
-            journal
-                .returned
-                .sort_unstable_by_key(|one| (one.place, one.deliveries));
-            returned.sort_unstable();
-            let noted: Vec<_> = journal
+            let mut noted: Vec<_> = journal
                 .returned
                 .iter()
-                .map(|one| (one.place, one.deliveries))
+                .map(|one| (one.place, one.deliveries, one.due))
                 .collect();
+            noted.sort_unstable();
+            returned.sort_unstable();
             assert_eq!(noted, returned);
             let live = self.messages.iter().map(|entry| entry.number);
             assert!(live.eq(self.store.live.iter().copied()), "what is live");
         } else {
             assert!(journal.settled.is_empty() && journal.returned.is_empty());
         }
-        for page in journal.freed.drain(..) {
-            let page = self.store.pages.remove(&page.offset);
-            assert!(page.is_some(), "a page was freed twice");
-        }
+        self.free_pages();
         self.queue.journal().clear();
 
-        let ready = self
+        let resident = self
             .messages
             .iter()
-            .filter(|entry| entry.state == State::Ready && self.is_resident(entry.number));
-        let memory: usize = ready.map(|entry| entry.message.memory_bytes()).sum();
-        assert_eq!(self.queue.resident_bytes(), memory as u64);
+            .filter(|one| self.is_resident(one.number));
+        let memory = resident.map(|entry| match entry.state {
+            State::Ready => entry.message.memory_bytes(),
+            State::Scheduled { .. } => entry.message.memory_bytes() + SCHEDULED_BYTES,
+            State::Unsettled { .. } | State::Letter { .. } => 0,
+        });
+        assert_eq!(self.queue.resident_bytes(), memory.sum::<usize>() as u64);
 
-        let missing = self.queue.head_missing();
-        let oldest = self.oldest_ready().map(|index| self.messages[index].number);
-        let resident = oldest.is_none_or(|oldest| self.is_resident(oldest));
-        assert_eq!(missing.is_none(), resident, "whether a page has to be read");
+        if self.rules.group_header.is_none() {
+            let missing = self.queue.head_missing();
+            let expected = self.next_up() == Next::Missing;
+            assert_eq!(missing.is_some(), expected, "whether a page has to be read");
+        }
     }
 
     fn check_page(&self, wanted: PageIn) {
         let page = self.store.pages.get(&wanted.page.offset);
-        let first = page.and_then(|page| page.first()).map(|one| one.0);
+        let first = page.and_then(|page| page.messages.first()).map(|one| one.0);
         assert_eq!(first, Some(wanted.first.0), "the page of that run");
         assert_eq!(wanted.page, self::page(wanted.page.offset));
     }
 
-    fn is_resident(&self, place: u64) -> bool {
-        let mut paged = self.store.pages.values().flatten();
-        !paged.any(|(paged, _)| *paged == place)
+    pub(super) fn is_resident(&self, place: u64) -> bool {
+        self.store.paged.get(&place).is_none_or(|pages| *pages == 0)
     }
 }
 
@@ -281,3 +355,8 @@ fn page(offset: u64) -> Page {
         bytes: 100,
     }
 }
+
+/// The class of pages with messages that wait for their time.
+pub(super) const SCHEDULED: u8 = u8::MAX;
+/// What such a message takes in memory beside what it takes anywhere.
+const SCHEDULED_BYTES: usize = 64;
