@@ -70,7 +70,7 @@ impl Vhost {
             host.set_rules(rules, now, wakes);
         }
         if self.set_alternates(&mut catalog.routing) {
-            self.changed();
+            self.changed(&catalog);
         }
     }
 
@@ -154,6 +154,7 @@ mod tests {
         let requester = Requester {
             connection: ConnectionId(1),
             user: "guest".into(),
+            connection_name: "".into(),
         };
         let status = vhost.declare_queue(request, &requester);
         assert_eq!(status.map(|status| status.name), Ok(QueueName::from(name)));
