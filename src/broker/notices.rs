@@ -91,6 +91,15 @@ impl Notices {
         self.events_wanted.load(Ordering::Acquire)
     }
 
+    /// Takes out the events that wait, as their keys.
+    #[cfg(test)]
+    pub(super) fn take_event_keys(&self) -> Vec<&'static str> {
+        let mut events = Vec::new();
+        self.events.take(&mut events);
+        let keys = events.into_iter().map(|(_, event)| event.into_parts().0);
+        keys.collect()
+    }
+
     fn trace(&self, trace: Trace) {
         let bytes = trace.message.stored_bytes();
         self.traces.post(trace, bytes);

@@ -202,7 +202,8 @@ impl Vhost {
         if let Some(before) = before {
             let queue = Destination::Queue(host.name().clone());
             let bindings: Vec<_> = before.bindings_to(&queue).collect();
-            self.tell_gone(&before, &auto_deleted, &bindings, user);
+            // Whoever deletes a queue is not who unbinds it, as RabbitMQ has it.
+            self.tell_gone(&before, &auto_deleted, &bindings, &broker_user());
             self.tell(|_| Event::queue_deleted(host, user));
         }
         if let Some(entries) = entries {

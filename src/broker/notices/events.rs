@@ -2,8 +2,9 @@
 //! routing key and headers, in its order.
 //!
 //! Where the plugin names a process, there is a text in its place that is as
-//! good for telling connections and channels apart. Left out are what a client
-//! says of itself beyond its name and what is of no use without TLS.
+//! good for telling connections and channels apart. `client_properties` are
+//! left out, and the error of a failed login is a text rather than the list of
+//! numbers that the plugin makes of it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -199,17 +200,9 @@ impl Notices {
         vhost: &VhostName,
     ) {
         self.tell(|node| {
-            let no_tls = [
-                "ssl_hash",
-                "ssl_cipher",
-                "ssl_key_exchange",
-                "ssl_protocol",
-                "peer_cert_validity",
-                "peer_cert_issuer",
-                "peer_cert_subject",
-            ];
             let connected_at = i64::try_from(connection.connected_at).unwrap_or(i64::MAX);
-            let first: [Header; 9] = [
+            let pid = process(node, connection.id, 0);
+            let headers: [Header; 25] = [
                 by(user),
                 ("node", node.into()),
                 ("connected_at", connected_at.into()),
@@ -219,21 +212,25 @@ impl Notices {
                 ("vhost", vhost.as_str().into()),
                 ("user", user.as_str().into()),
                 ("protocol", PROTOCOL.into()),
-            ];
-            let last = [
+                ("ssl_hash", "".into()),
+                ("ssl_cipher", "".into()),
+                ("ssl_key_exchange", "".into()),
+                ("ssl_protocol", "".into()),
                 ("auth_mechanism", connection.mechanism.into()),
+                ("peer_cert_validity", "".into()),
+                ("peer_cert_issuer", "".into()),
+                ("peer_cert_subject", "".into()),
                 ("ssl", false.into()),
                 ("peer_host", tuple(connection.peer.ip())),
                 ("host", tuple(connection.local.ip())),
                 ("peer_port", i64::from(connection.peer.port()).into()),
                 ("port", i64::from(connection.local.port()).into()),
                 ("name", connection.name.into()),
-                ("pid", process(node, connection.id, 0).as_str().into()),
+                ("pid", pid.as_str().into()),
                 ("type", "network".into()),
             ];
-            let no_tls = no_tls.map(|name| (name, "".into()));
-            let headers = first.into_iter().chain(no_tls).chain(last);
-            Event::new("connection.created", headers.chain(own_name(connection)))
+            let headers = headers.into_iter().chain(own_name(connection));
+            Event::new("connection.created", headers)
         });
     }
 
@@ -390,3 +387,30 @@ fn tuple(address: IpAddr) -> FieldValue {
 }
 
 const PROTOCOL: &str = "{0,9,1}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_erlang_has_them() {
+        for (address, shown) in [
+            ("127.0.0.1", "{127,0,0,1}"),
+            ("::ffff:10.0.0.7", "{10,0,0,7}"),
+            ("::1", "{0,0,0,0,0,0,0,1}"),
+            ("fe80::ff", "{65152,0,0,0,0,0,0,255}"),
+        ] {
+            let address = address.parse().expect("an address");
+            assert_eq!(tuple(address), FieldValue::from(shown));
+        }
+    }
+
+    #[test]
+    fn each_event_is_counted_with_its_texts() {
+        let vhost = VhostName::from("/");
+        let user = UserName::from("guest");
+        let short = Event::exchange_deleted(&vhost, &"x".into(), &user);
+        let long = Event::exchange_deleted(&vhost, &"x".repeat(101).into(), &user);
+        assert_eq!(long.bytes(), short.bytes() + 100);
+    }
+}

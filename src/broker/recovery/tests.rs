@@ -13,7 +13,7 @@ use crate::model::{
     Body, BrokerError, ConnectionId, Destination, ExchangeKind, ExchangeName, ExchangeSettings,
     FieldTable, Now, QueueId, QueueName, QueueSettings, Ticket, VhostName,
 };
-use crate::routing::Binding;
+use crate::routing::{Binding, EVENT_EXCHANGE, TRACE_EXCHANGE};
 use crate::store::StoreSettings;
 use crate::store::metadata::{Change, Definitions, Metadata, Verdict};
 
@@ -275,6 +275,31 @@ fn what_needs_no_disk_is_not_written() {
     declare_queue(&vhost(&memory_only), "q", true);
     assert_eq!(memory_only.durability().definitions_ticket(), Ticket(0));
     assert!(memory_only.storage().is_none());
+}
+
+#[test]
+fn who_listens_to_the_broker_itself_does_so_after_a_restart() {
+    let place = Place::new();
+    let node = place.start();
+    let host = vhost(&node);
+    declare_queue(&host, "q", true);
+    for exchange in [TRACE_EXCHANGE, EVENT_EXCHANGE] {
+        bind(&host, to_queue(exchange, "q", "#"), &requester(1)).expect("both are there");
+    }
+    drop((host, node));
+
+    let node = place.start();
+    let host = vhost(&node);
+    assert!(host.is_traced());
+    let routing = host.routing();
+    let sources: Vec<&str> = routing
+        .bindings()
+        .map(|binding| binding.source.as_str())
+        .collect();
+    assert_eq!(sources, [EVENT_EXCHANGE, TRACE_EXCHANGE]);
+    // A queue that is new is told of.
+    declare_queue(&host, "later", false);
+    assert_eq!(node.notices().take_event_keys(), ["queue.created"]);
 }
 
 #[test]
