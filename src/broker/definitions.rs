@@ -135,12 +135,9 @@ impl Plan {
                     let entries = vhost.entries(&self.routing, &self.queues);
                     let put = entries.and_then(|entries| entries.exchange_declared(name, settings));
                     self.changes.extend(put);
-                    self.events.push(Event::exchange_created(
-                        &vhost.name,
-                        name,
-                        settings,
-                        &broker_user(),
-                    ));
+                    let user = broker_user();
+                    self.events
+                        .push(vhost.exchange_created(name, settings, &user));
                     let settings = vhost.ruled_exchange(name, settings.clone());
                     self.routing.declare_exchange(name.clone(), settings);
                 }

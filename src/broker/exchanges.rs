@@ -82,7 +82,7 @@ impl Vhost {
             .routing
             .declare_exchange(name.clone(), settings.clone());
         self.changed(&catalog);
-        self.tell(|_| Event::exchange_created(&self.name, &name, &settings, &requester.user));
+        self.tell(|_| self.exchange_created(&name, &settings, &requester.user));
         Ok(())
     }
 

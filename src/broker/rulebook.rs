@@ -46,7 +46,8 @@ impl Node {
     /// and those to come. Limits that are exceeded already only keep more from
     /// coming.
     pub fn rule_by(&self, rulebook: Rulebook) {
-        self.rulebook.store(Arc::new(rulebook));
+        let before = self.rulebook.swap(Arc::new(rulebook));
+        self.tell_policies(&before.policies, &self.rulebook.load().policies);
         let vhosts: Vec<_> = self.vhosts.read().values().cloned().collect();
         let mut wakes = Wakes::default();
         for vhost in vhosts {

@@ -2,6 +2,7 @@
 //! them. A RabbitMQ without it takes no part.
 
 use leveret::broker::Alarm;
+use leveret::topology::BrokerFile;
 use leveret_protocol::method::*;
 use leveret_protocol::{FieldTable, FieldValue, Method};
 
@@ -336,6 +337,51 @@ fn alarms_and_virtual_hosts_are_told_of() {
             (told.routing_key, told.text("name")),
             ("vhost.created", name)
         );
+    }
+}
+
+#[test]
+fn policies_are_told_of() {
+    leveret_only!("changes policies as a file does");
+    let broker = embedded("");
+    let mut watcher = Watcher::new(broker.address, EVENTS, &["policy.#", "operator.#"]);
+    let rule = |toml: &str| {
+        let file = BrokerFile::parse("test.toml", toml).expect("the file is right");
+        broker.node.rule_by(file.topology.rulebook);
+    };
+    let policy = |kind: &str, limit: u32| {
+        format!(
+            "[[{kind}]]\nname = \"p\"\npattern = \"^q\"\npriority = 7\n\
+             apply_to = \"queues\"\ndefinition = {{ max-length = {limit} }}\n"
+        )
+    };
+    for limit in [5, 6, 6] {
+        rule(&policy("policy", limit));
+    }
+    rule(&policy("operator_policy", 8));
+    rule("");
+    for limit in [5, 6] {
+        let told = watcher.next();
+        assert_eq!(told.routing_key, "policy.set");
+        let definition = [("max-length", FieldValue::I64(limit))];
+        let mut expected = headers(&[
+            ("name", "p".into()),
+            ("vhost", "/".into()),
+            ("pattern", "^q".into()),
+            ("apply-to", "queues".into()),
+            ("priority", FieldValue::I64(7)),
+            ("definition", FieldTable::from_iter(definition).into()),
+        ]);
+        for (name, value) in &mut expected {
+            if name == "user_who_performed_action" {
+                *value = "rmq-internal".into();
+            }
+        }
+        assert_eq!(told.headers_without(VARYING), expected);
+    }
+    for key in ["policy.cleared", "policy.set", "operator.policy.cleared"] {
+        let told = watcher.next();
+        assert_eq!((told.routing_key, told.text("name")), (key, "p"));
     }
 }
 

@@ -12,6 +12,7 @@ use crate::model::{
     ConnectionId, ConsumerTag, Destination, ExchangeName, ExchangeSettings, FieldTable, FieldValue,
     QueueName, UserName, VhostName,
 };
+use crate::policy::Policy;
 use crate::queue::ConsumerSpec;
 use crate::routing::Binding;
 
@@ -103,15 +104,16 @@ impl Event {
         Self::new("vhost.created", headers)
     }
 
-    pub(in super::super) fn exchange_created(
+    pub(super) fn exchange_created(
         vhost: &VhostName,
         name: &ExchangeName,
         settings: &ExchangeSettings,
+        policy: Option<&str>,
         user: &UserName,
     ) -> Self {
         let headers = [
             by(user),
-            ("policy", "".into()),
+            ("policy", policy.unwrap_or_default().into()),
             ("arguments", arguments(&settings.arguments)),
             ("internal", settings.internal.into()),
             ("auto_delete", settings.auto_delete.into()),
@@ -166,6 +168,31 @@ impl Event {
         user: &UserName,
     ) -> Self {
         Self::new("binding.deleted", bound(vhost, binding, user))
+    }
+
+    pub(super) fn policy_set(policy: &Policy) -> Self {
+        let definition = policy.definition.iter().map(|(argument, value)| {
+            let key = argument.strip_prefix("x-").unwrap_or(argument);
+            let shown = match value.as_integer() {
+                Some(number) => FieldValue::I64(number),
+                None => value.clone(),
+            };
+            (key, shown)
+        });
+        let headers = [
+            ("priority", i64::from(policy.priority).into()),
+            ("definition", FieldTable::from_iter(definition).into()),
+            ("apply-to", policy.apply_to.name().into()),
+            ("pattern", policy.pattern.as_str().into()),
+        ];
+        let [user, vhost, name] = about_policy(policy);
+        let headers = headers.into_iter().chain([user, vhost, name]);
+        Self::new("policy.set", headers)
+    }
+
+    /// The operator's are told apart by the key.
+    pub(super) fn policy_cleared(policy: &Policy, key: &'static str) -> Self {
+        Self::new(key, about_policy(policy))
     }
 
     pub(in super::super) fn alarm_set(source: &str, node: &str) -> Self {
@@ -322,6 +349,14 @@ impl ConsumerFacts<'_> {
 /// What all changes say in the end.
 fn by(user: &UserName) -> Header {
     ("user_who_performed_action", user.as_str().into())
+}
+
+fn about_policy(policy: &Policy) -> [Header; 3] {
+    [
+        by(&super::broker_user()),
+        ("vhost", policy.vhost.as_str().into()),
+        ("name", policy.name.as_str().into()),
+    ]
 }
 
 fn deleted(vhost: &VhostName, name: &str, user: &UserName) -> [Header; 3] {

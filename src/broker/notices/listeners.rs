@@ -3,10 +3,11 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::model::{Destination, ExchangeName, Message, QueueName, UserName};
+use crate::model::{Destination, ExchangeName, ExchangeSettings, Message, QueueName, UserName};
+use crate::policy::{Policies, Policy};
 use crate::routing::{Binding, EVENT_EXCHANGE, EVENT_VHOST, RoutingTable, TRACE_EXCHANGE};
 
-use super::super::{Requester, Vhost};
+use super::super::{Node, Requester, Vhost};
 use super::Event;
 use super::traces::{Trace, Traced};
 
@@ -66,6 +67,18 @@ impl Vhost {
     #[inline]
     pub(in super::super) fn tell(&self, event: impl FnOnce(&str) -> Event) {
         self.ledger.notices().tell(event);
+    }
+
+    /// The event of an exchange that is new.
+    pub(in super::super) fn exchange_created(
+        &self,
+        name: &ExchangeName,
+        settings: &ExchangeSettings,
+        user: &UserName,
+    ) -> Event {
+        let policies = &self.rulebook.load().policies;
+        let policy = policies.name_of_exchange(&self.name, name);
+        Event::exchange_created(&self.name, name, settings, policy, user)
     }
 
     /// Sees who listens; to be called with the catalog locked, after it was
@@ -131,5 +144,26 @@ impl Vhost {
             others.for_each(&mut add);
         }
         events
+    }
+}
+
+impl Node {
+    /// Tells which policies are new or others than before, and which are gone.
+    pub(in super::super) fn tell_policies(&self, before: &Policies, now: &Policies) {
+        let kinds = [
+            (&before.user, &now.user, "policy.cleared"),
+            (&before.operator, &now.operator, "operator.policy.cleared"),
+        ];
+        for (before, now, cleared) in kinds {
+            let is_same = |a: &Policy, b: &Policy| (&a.vhost, &a.name) == (&b.vhost, &b.name);
+            let gone = |old: &&Policy| !now.iter().any(|new| is_same(old, new));
+            for policy in before.iter().filter(gone) {
+                self.notices()
+                    .tell(|_| Event::policy_cleared(policy, cleared));
+            }
+            for policy in now.iter().filter(|policy| !before.contains(policy)) {
+                self.notices().tell(|_| Event::policy_set(policy));
+            }
+        }
     }
 }
