@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::broker::{
     Access, Alarm, ConnectionLimits, InMemory, MonitorSettings, Node, Storage, StorageError,
-    forward_dead_letters, keep_time, monitor, relieve,
+    announce, forward_dead_letters, keep_time, monitor, relieve,
 };
 use crate::config::Config;
 use crate::gateway::amqp::{AmqpSettings, Listener};
@@ -141,6 +141,7 @@ impl Broker {
     fn serve(config: &Config, topology: &Topology, node: Arc<Node>) -> Result<Self, StartError> {
         // First, so that what the topology defines goes by it from the start.
         node.rule_by(topology.rulebook.clone());
+        node.notices().set_node_name(&config.server.cluster_name);
         let changes = topology::diff(&Topology::default(), topology).unwrap_or_default();
         topology::apply(&changes, &node).map_err(StartError::Topology)?;
         let settings = Arc::new(amqp_settings(config));
@@ -162,6 +163,7 @@ impl Broker {
             tokio::spawn(relieve(Arc::clone(&node))),
             tokio::spawn(keep_time(Arc::clone(&node))),
             tokio::spawn(forward_dead_letters(Arc::clone(&node))),
+            tokio::spawn(announce(Arc::clone(&node))),
         ];
         Ok(Self {
             node,

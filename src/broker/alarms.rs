@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 
 use crate::model::ConnectionId;
 
-use super::Outbox;
+use super::notices::Event;
+use super::{Notices, Outbox};
 
 /// Something that there is too little of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,17 +29,28 @@ pub enum Alarm {
 pub struct AlarmSet(u8);
 
 /// A node's alarms and the connections that they concern.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Alarms {
     raised: AtomicU8,
     publishers: Mutex<HashMap<ConnectionId, Arc<Outbox>>>,
+    notices: Arc<Notices>,
 }
 
 impl Alarms {
+    pub(super) fn new(notices: Arc<Notices>) -> Self {
+        Self {
+            raised: AtomicU8::new(0),
+            publishers: Mutex::default(),
+            notices,
+        }
+    }
+
     /// Raises an alarm; nothing new if it holds already.
     pub fn raise(&self, alarm: Alarm) {
         let before = self.raised.fetch_or(alarm.bit(), Ordering::AcqRel);
         if before & alarm.bit() == 0 {
+            self.notices
+                .tell(|node| Event::alarm_set(alarm.source(), node));
             self.nudge_publishers();
         }
     }
@@ -47,6 +59,8 @@ impl Alarms {
     pub fn clear(&self, alarm: Alarm) {
         let before = self.raised.fetch_and(!alarm.bit(), Ordering::AcqRel);
         if before & alarm.bit() != 0 {
+            self.notices
+                .tell(|node| Event::alarm_cleared(alarm.source(), node));
             self.nudge_publishers();
         }
     }
@@ -103,6 +117,14 @@ impl AlarmSet {
 }
 
 impl Alarm {
+    /// What events call it.
+    fn source(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+
     fn bit(self) -> u8 {
         match self {
             Self::Memory => 1,
@@ -113,11 +135,12 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Clock;
     use super::*;
 
     #[test]
     fn alarms_come_and_go_each_by_itself() {
-        let alarms = Alarms::default();
+        let alarms = Alarms::new(Arc::new(Notices::new(Clock::start())));
         assert_eq!(alarms.raised().reason(), None);
         assert!(!alarms.any());
         type Change = fn(&Alarms, Alarm);

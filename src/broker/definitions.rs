@@ -11,6 +11,7 @@ use crate::routing::{BindRefused, Binding, RoutingTable};
 use crate::store::metadata::Change;
 
 use super::ledger::queue_declared;
+use super::notices::{Event, broker_user};
 use super::{Node, Vhost, Wakes};
 
 /// One thing to be there, or to be gone.
@@ -59,16 +60,20 @@ impl Node {
         let mut wakes = Wakes::default();
         for (vhost, catalog, plan) in &mut prepared {
             let mut changes = Vec::new();
+            if !known.contains_key(vhost.name()) {
+                vhost.tell(|_| Event::vhost_created(vhost.name()));
+            }
             for (name, settings) in std::mem::take(&mut plan.queues) {
                 let host = vhost.add_queue(catalog, self.ledger.queue_id(), name, settings, None);
                 changes.extend(queue_declared(vhost, &host));
+                vhost.tell(|node| Event::queue_created(&host, node, &broker_user()));
             }
             changes.append(&mut plan.changes);
             vhost.introduce(catalog, &mut changes);
             recorded.append(&mut changes);
             let mut histories = vhost.histories.lock();
             catalog.routing = std::mem::take(&mut plan.routing);
-            vhost.changed();
+            vhost.changed(catalog);
             histories.prune(&catalog.routing);
             for binding in &plan.bound {
                 vhost.replay(
@@ -78,6 +83,9 @@ impl Node {
                     self.now(),
                     &mut wakes,
                 );
+            }
+            for event in std::mem::take(&mut plan.events) {
+                vhost.tell(|_| event);
             }
             known.insert(vhost.name().clone(), Arc::clone(vhost));
         }
@@ -96,6 +104,8 @@ struct Plan {
     bound: Vec<Binding>,
     /// What goes to disk, the queues left out: they have no numbers yet.
     changes: Vec<Change>,
+    /// What is to be told of it, the queues left out again.
+    events: Vec<Event>,
 }
 
 impl Plan {
@@ -109,6 +119,7 @@ impl Plan {
             queues: Vec::new(),
             bound: Vec::new(),
             changes: Vec::new(),
+            events: Vec::new(),
         };
         for definition in definitions {
             plan.add(vhost, definition)?;
@@ -124,6 +135,9 @@ impl Plan {
                     let entries = vhost.entries(&self.routing, &self.queues);
                     let put = entries.and_then(|entries| entries.exchange_declared(name, settings));
                     self.changes.extend(put);
+                    let user = broker_user();
+                    self.events
+                        .push(vhost.exchange_created(name, settings, &user));
                     let settings = vhost.ruled_exchange(name, settings.clone());
                     self.routing.declare_exchange(name.clone(), settings);
                 }
@@ -137,7 +151,13 @@ impl Plan {
             Definition::Bind(binding) => self.bind(vhost, binding)?,
             Definition::Unbind(binding) => {
                 let entries = vhost.entries(&self.routing, &self.queues);
+                let before = self.routing.clone();
                 let removed = self.routing.unbind(binding);
+                if removed.existed {
+                    let gone = &removed.auto_deleted;
+                    let events = vhost.gone(&before, gone, &[binding], &broker_user());
+                    self.events.extend(events);
+                }
                 if let Some(entries) = entries
                     && removed.existed
                 {
@@ -162,6 +182,9 @@ impl Plan {
                 let put = entries.and_then(|entries| entries.bound(binding));
                 self.changes.extend(put);
                 self.bound.push(binding.clone());
+                let user = broker_user();
+                let event = Event::binding_created(&vhost.name, binding, &user);
+                self.events.push(event);
                 Ok(())
             }
             Ok(false) => Ok(()),
@@ -219,10 +242,12 @@ mod tests {
         let requester = Requester {
             connection: ConnectionId(1),
             user: "guest".into(),
+            connection_name: "".into(),
         };
         let replies = Arc::clone(node.reply_targets());
         let mut publisher = Publisher::new(node.clock(), Arc::clone(&vhost), replies, requester);
         let incoming = Incoming {
+            channel: 1,
             envelope: b"\x01h\0",
             header: &[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0],
             body: Body::Slice(b"body"),

@@ -8,6 +8,7 @@ use crate::model::{BrokerError, Destination, Entity, ExchangeName, FieldTable, N
 use crate::policy;
 use crate::routing::Binding;
 
+use super::notices::Event;
 use super::vhost::clean_name;
 use super::{Requester, Vhost, Wakes};
 
@@ -47,7 +48,11 @@ impl Vhost {
     /// # Errors
     /// 403 for the default exchange or a reserved name, 406 for an unknown
     /// type, bad or different settings.
-    pub fn declare_exchange(&self, request: ExchangeRequest<'_>) -> Result<(), BrokerError> {
+    pub fn declare_exchange(
+        &self,
+        request: ExchangeRequest<'_>,
+        requester: &Requester,
+    ) -> Result<(), BrokerError> {
         let name = ExchangeName::from(&*clean_name(request.name));
         check_not_default(&name)?;
         let settings = policy::exchange_settings(
@@ -73,8 +78,11 @@ impl Vhost {
             self.record(&mut catalog, Vec::from_iter(put));
         }
         let settings = self.ruled_exchange(&name, settings);
-        catalog.routing.declare_exchange(name, settings);
-        self.changed();
+        catalog
+            .routing
+            .declare_exchange(name.clone(), settings.clone());
+        self.changed(&catalog);
+        self.tell(|_| self.exchange_created(&name, &settings, &requester.user));
         Ok(())
     }
 
@@ -95,7 +103,12 @@ impl Vhost {
     /// # Errors
     /// 403 for the broker's own exchanges, 406 if it is in use and that was a
     /// condition.
-    pub fn delete_exchange(&self, name: &ExchangeName, if_unused: bool) -> Result<(), BrokerError> {
+    pub fn delete_exchange(
+        &self,
+        name: &ExchangeName,
+        if_unused: bool,
+        requester: &Requester,
+    ) -> Result<(), BrokerError> {
         check_not_default(name)?;
         let entity = Entity::Exchange(name.clone(), self.name.clone());
         if name.is_reserved() {
@@ -108,13 +121,19 @@ impl Vhost {
             return Err(BrokerError::Precondition(format!("{entity} in use")));
         }
         let entries = self.entries(&catalog.routing, &[]);
+        let before = self.before_events(&catalog.routing);
         let removed = catalog.routing.delete_exchange(name.as_str());
         if removed.existed {
+            if let Some(before) = before {
+                let mut gone = vec![name.clone()];
+                gone.extend_from_slice(&removed.auto_deleted);
+                self.tell_gone(&before, &gone, &[], &requester.user);
+            }
             if let Some(entries) = entries {
                 let changes = entries.exchange_deleted(name, &removed.auto_deleted);
                 self.record(&mut catalog, changes);
             }
-            self.changed();
+            self.changed(&catalog);
             self.exchanges_gone(&catalog.routing);
         }
         Ok(())
@@ -146,7 +165,8 @@ impl Vhost {
                 if let Some(entries) = entries {
                     self.record(&mut catalog, Vec::from_iter(entries.bound(&binding)));
                 }
-                self.changed();
+                self.changed(&catalog);
+                self.tell(|_| Event::binding_created(&self.name, &binding, &requester.user));
                 self.replay(&histories, &catalog.routing, &binding, now, wakes);
                 Ok(())
             }
@@ -172,13 +192,18 @@ impl Vhost {
             host.check_owner(requester.connection)?;
         }
         let entries = self.entries(&catalog.routing, &[]);
+        let before = self.before_events(&catalog.routing);
         let removed = catalog.routing.unbind(&binding);
         if removed.existed {
+            if let Some(before) = before {
+                let gone = &removed.auto_deleted;
+                self.tell_gone(&before, gone, &[&binding], &requester.user);
+            }
             if let Some(entries) = entries {
                 let changes = entries.unbound(&binding, &removed.auto_deleted);
                 self.record(&mut catalog, changes);
             }
-            self.changed();
+            self.changed(&catalog);
             if !removed.auto_deleted.is_empty() {
                 self.exchanges_gone(&catalog.routing);
             }

@@ -20,7 +20,7 @@ use crate::store::metadata::{Change, Definitions};
 
 use super::timers::Timers;
 use super::vhost::Catalog;
-use super::{Clock, DeadLetters, QueueHost, Storage, Vhost};
+use super::{Clock, DeadLetters, Notices, QueueHost, Storage, Vhost};
 
 /// Shared by all virtual hosts of a node.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(super) struct Ledger {
     timers: Arc<Timers>,
     next_queue_id: AtomicU64,
     dead_letters: Arc<DeadLetters>,
+    notices: Arc<Notices>,
 }
 
 /// Says which changes of one virtual host go to disk, from how it was before.
@@ -43,10 +44,12 @@ pub(super) struct Entries<'a> {
 
 impl Ledger {
     pub fn new(storage: Option<Arc<Storage>>, next_queue_id: QueueId) -> Arc<Self> {
+        let clock = storage
+            .as_ref()
+            .map_or_else(Clock::start, |storage| storage.clock());
         Arc::new(Self {
-            clock: storage
-                .as_ref()
-                .map_or_else(Clock::start, |storage| storage.clock()),
+            clock,
+            notices: Arc::new(Notices::new(clock)),
             timers: Arc::default(),
             storage,
             next_queue_id: AtomicU64::new(next_queue_id.0),
@@ -77,6 +80,11 @@ impl Ledger {
     /// The dead letters that are on their way.
     pub fn dead_letters(&self) -> &Arc<DeadLetters> {
         &self.dead_letters
+    }
+
+    /// What the node tells about itself.
+    pub fn notices(&self) -> &Arc<Notices> {
+        &self.notices
     }
 
     /// The number of a new queue. A durable one's goes to disk with it; the

@@ -11,10 +11,11 @@ use tokio::sync::Notify;
 use crate::model::{BrokerError, ConnectionId, Now, UserName, VhostName};
 
 use super::ledger::Ledger;
+use super::notices::Event;
 use super::rulebook::SharedRulebook;
 use super::{
-    Access, Alarms, Clock, DeadLetters, Durability, Outbox, Outgoing, ReplyTargets, Storage, Vhost,
-    Wakes,
+    Access, Alarms, Clock, DeadLetters, Durability, Notices, Outbox, Outgoing, ReplyTargets,
+    Storage, Vhost, Wakes,
 };
 
 /// One running broker.
@@ -88,13 +89,13 @@ impl Node {
         Arc::new(Self {
             clock: ledger.clock(),
             access,
+            alarms: Alarms::new(Arc::clone(ledger.notices())),
             ledger,
             rulebook,
             limits,
             vhosts: RwLock::new(vhosts),
             reply_targets: Arc::default(),
             durability,
-            alarms: Alarms::default(),
             connections: Mutex::default(),
             last_connection: AtomicU64::new(0),
             connection_ended: Notify::new(),
@@ -131,6 +132,12 @@ impl Node {
         self.ledger.dead_letters()
     }
 
+    /// What it tells about itself.
+    #[must_use]
+    pub fn notices(&self) -> &Arc<Notices> {
+        self.ledger.notices()
+    }
+
     /// Who waits for direct replies.
     #[must_use]
     pub fn reply_targets(&self) -> &Arc<ReplyTargets> {
@@ -157,12 +164,12 @@ impl Node {
 
     /// The virtual host of that name, created if it is missing.
     pub fn ensure_vhost(&self, name: &VhostName) -> Arc<Vhost> {
-        Arc::clone(
-            self.vhosts
-                .write()
-                .entry(name.clone())
-                .or_insert_with(|| self.new_vhost(name.clone())),
-        )
+        let created = || {
+            self.notices().tell(|_| Event::vhost_created(name));
+            self.new_vhost(name.clone())
+        };
+        let mut vhosts = self.vhosts.write();
+        Arc::clone(vhosts.entry(name.clone()).or_insert_with(created))
     }
 
     /// One that is not in the list yet.

@@ -46,6 +46,8 @@ pub struct Incoming<'a> {
     pub persistent: bool,
     /// Whether it has properties that the broker looks at.
     pub notable: bool,
+    /// The channel that it came on.
+    pub channel: u16,
 }
 
 /// One connection's way to the queues of its virtual host.
@@ -68,6 +70,8 @@ pub struct Publisher {
     /// Targets of a message whose route is not kept.
     own_targets: Vec<u32>,
     dice: Dice,
+    /// Whether messages are copied to the exchange of traces.
+    traced: bool,
 }
 
 #[derive(Debug)]
@@ -92,6 +96,7 @@ impl Publisher {
             clock,
             routing: vhost.routing(),
             version: vhost.version(),
+            traced: vhost.is_traced(),
             storage: vhost.ledger.storage().cloned(),
             vhost,
             reply_targets,
@@ -123,6 +128,14 @@ impl Publisher {
             // All of one read arrive at once.
             self.batch.arrived(self.clock.now());
         }
+        let reaches_any = self.send(incoming, wakes)?;
+        if self.traced {
+            self.trace(incoming);
+        }
+        Ok(reaches_any)
+    }
+
+    fn send(&mut self, incoming: &Incoming<'_>, wakes: &mut Wakes) -> Result<bool, BrokerError> {
         if incoming.notable {
             return self.publish_notable(incoming, wakes);
         }
@@ -197,6 +210,7 @@ impl Publisher {
         let version = self.vhost.version();
         if version != self.version {
             self.version = version;
+            self.traced = self.vhost.is_traced();
             self.routing = self.vhost.routing();
             self.forget_routes();
         }
@@ -345,6 +359,30 @@ impl Publisher {
         self.batch
             .enqueue(number, &self.own_targets, &mut self.targets);
         Ok(true)
+    }
+
+    /// Has a copy made of a message that was just sent.
+    #[cold]
+    fn trace(&self, incoming: &Incoming<'_>) {
+        let route = self.last_route.map(|route| &self.route_list[route]);
+        let targets = match route {
+            _ if reply_to::is_reply(incoming.envelope) => &[],
+            Some(Route { targets, needs, .. })
+                if !incoming.notable
+                    && (!targets.is_empty() || !needs.any(Needs::BEYOND_HEADERS)) =>
+            {
+                &**targets
+            }
+            _ => self.own_targets.as_slice(),
+        };
+        let queues = targets
+            .iter()
+            .map(|index| self.targets[*index as usize].host.name().clone());
+        let queues = queues.collect();
+        if let Some(message) = alone(incoming, incoming.header, Traits::default()) {
+            let (by, channel) = (&self.requester, incoming.channel);
+            self.vhost.trace_publish(by, channel, queues, message);
+        }
     }
 
     /// Sends an answer straight to the client that asked (direct reply-to).

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::model::{
-    BrokerError, ConnectionId, FieldTable, Now, QueueId, QueueName, QueueRules, QueueSettings,
+    BrokerError, ConnectionId, Destination, FieldTable, Now, QueueId, QueueName, QueueRules,
+    QueueSettings, UserName,
 };
 use crate::policy;
 use crate::queue::Restored;
 
 use super::ledger::queue_declared;
+use super::notices::{Event, broker_user};
 use super::vhost::{Catalog, clean_name};
 use super::{QueueHost, Requester, Vhost, Wakes, queue_name};
 
@@ -79,6 +81,7 @@ impl Vhost {
         let host = self.add_queue(&mut catalog, id, name, settings, None);
         let put = queue_declared(self, &host);
         self.record(&mut catalog, Vec::from_iter(put));
+        self.tell(|node| Event::queue_created(&host, node, &requester.user));
         Ok(status(&host))
     }
 
@@ -115,7 +118,7 @@ impl Vhost {
         };
         host.check_owner(requester.connection)?;
         let ready = host.delete(if_unused, if_empty, wakes)?;
-        self.forget_queue(&mut catalog, &host);
+        self.forget_queue(&mut catalog, &host, &requester.user);
         Ok(ready)
     }
 
@@ -127,7 +130,7 @@ impl Vhost {
             .find_queue(host.name().as_str())
             .is_some_and(|found| found.id() == host.id());
         if is_same && host.is_unused() && host.delete(true, false, wakes).is_ok() {
-            self.forget_queue(&mut catalog, host);
+            self.forget_queue(&mut catalog, host, &broker_user());
         }
     }
 
@@ -140,7 +143,7 @@ impl Vhost {
             && host.tick(now, wakes)
             && host.delete(true, false, wakes).is_ok()
         {
-            self.forget_queue(&mut catalog, host);
+            self.forget_queue(&mut catalog, host, &broker_user());
         }
     }
 
@@ -154,7 +157,7 @@ impl Vhost {
             if host.settings().exclusive == Some(connection)
                 && host.delete(false, false, wakes).is_ok()
             {
-                self.forget_queue(&mut catalog, &host);
+                self.forget_queue(&mut catalog, &host, &broker_user());
             }
         }
     }
@@ -187,14 +190,22 @@ impl Vhost {
             &self.ledger,
         );
         self.queues.write().insert(name, Arc::clone(&host));
-        self.changed();
+        self.changed(catalog);
         host
     }
 
-    fn forget_queue(&self, catalog: &mut Catalog, host: &QueueHost) {
+    fn forget_queue(&self, catalog: &mut Catalog, host: &QueueHost, user: &UserName) {
         self.queues.write().remove(host.name().as_str());
         let entries = self.entries(&catalog.routing, &[]);
+        let before = self.before_events(&catalog.routing);
         let auto_deleted = catalog.routing.delete_queue(host.name().as_str());
+        if let Some(before) = before {
+            let queue = Destination::Queue(host.name().clone());
+            let bindings: Vec<_> = before.bindings_to(&queue).collect();
+            // Whoever deletes a queue is not who unbinds it, as RabbitMQ has it.
+            self.tell_gone(&before, &auto_deleted, &bindings, &broker_user());
+            self.tell(|_| Event::queue_deleted(host, user));
+        }
         if let Some(entries) = entries {
             self.record(catalog, entries.queue_deleted(host, &auto_deleted));
         }
@@ -206,7 +217,7 @@ impl Vhost {
         {
             names.retain(|name| name != host.name());
         }
-        self.changed();
+        self.changed(catalog);
         if !auto_deleted.is_empty() {
             self.exchanges_gone(&catalog.routing);
         }

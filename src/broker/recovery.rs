@@ -113,7 +113,7 @@ impl Vhost {
             dangling.push(Change::Unbind(self.name.clone(), binding));
         }
         self.ledger.submit(dangling);
-        self.changed();
+        self.changed(catalog);
         Ok(())
     }
 }

@@ -46,7 +46,8 @@ impl Node {
     /// and those to come. Limits that are exceeded already only keep more from
     /// coming.
     pub fn rule_by(&self, rulebook: Rulebook) {
-        self.rulebook.store(Arc::new(rulebook));
+        let before = self.rulebook.swap(Arc::new(rulebook));
+        self.tell_policies(&before.policies, &self.rulebook.load().policies);
         let vhosts: Vec<_> = self.vhosts.read().values().cloned().collect();
         let mut wakes = Wakes::default();
         for vhost in vhosts {
@@ -70,7 +71,7 @@ impl Vhost {
             host.set_rules(rules, now, wakes);
         }
         if self.set_alternates(&mut catalog.routing) {
-            self.changed();
+            self.changed(&catalog);
         }
     }
 
@@ -154,6 +155,7 @@ mod tests {
         let requester = Requester {
             connection: ConnectionId(1),
             user: "guest".into(),
+            connection_name: "".into(),
         };
         let status = vhost.declare_queue(request, &requester);
         assert_eq!(status.map(|status| status.name), Ok(QueueName::from(name)));

@@ -26,6 +26,9 @@ pub struct Requester {
     pub connection: ConnectionId,
     /// The user that it logged in as.
     pub user: UserName,
+    /// The connection as traces and events name it:
+    /// `127.0.0.1:50001 -> 127.0.0.1:5672`.
+    pub connection_name: Arc<str>,
 }
 
 /// One virtual host.
@@ -38,6 +41,8 @@ pub struct Vhost {
     snapshot: ArcSwap<RoutingTable>,
     snapshot_stale: AtomicBool,
     version: AtomicU64,
+    /// Whether something is bound to its exchange of traces.
+    pub(super) traced: AtomicBool,
     pub(super) ledger: Arc<Ledger>,
     pub(super) rulebook: SharedRulebook,
 }
@@ -55,14 +60,19 @@ impl Vhost {
     /// A virtual host with the predeclared exchanges.
     #[must_use]
     pub(super) fn new(name: VhostName, ledger: Arc<Ledger>, rulebook: SharedRulebook) -> Arc<Self> {
+        let catalog = Catalog {
+            routing: RoutingTable::of_vhost(&name),
+            ..Catalog::default()
+        };
         let vhost = Arc::new(Self {
             name,
             snapshot: ArcSwap::default(),
-            catalog: Mutex::default(),
+            catalog: Mutex::new(catalog),
             histories: Mutex::default(),
             queues: RwLock::default(),
             snapshot_stale: AtomicBool::new(true),
             version: AtomicU64::new(1),
+            traced: AtomicBool::new(false),
             ledger,
             rulebook,
         });
@@ -121,7 +131,8 @@ impl Vhost {
     }
 
     /// To be called with the catalog locked, after it was changed.
-    pub(super) fn changed(&self) {
+    pub(super) fn changed(&self, catalog: &Catalog) {
+        self.note_listeners(&catalog.routing);
         self.snapshot_stale.store(true, Ordering::Release);
         self.version.fetch_add(1, Ordering::AcqRel);
     }
@@ -164,7 +175,7 @@ mod tests {
                 ..ExchangeSettings::new(ExchangeKind::RecentHistory)
             };
             catalog.routing.declare_exchange("x".into(), settings);
-            vhost.changed();
+            vhost.changed(&catalog);
         };
         change(1);
         let done = AtomicBool::new(false);

@@ -60,6 +60,20 @@ pub enum ApplyTo {
     Exchanges,
 }
 
+impl ApplyTo {
+    /// RabbitMQ's word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Queues => "queues",
+            Self::ClassicQueues => "classic_queues",
+            Self::QuorumQueues => "quorum_queues",
+            Self::Exchanges => "exchanges",
+        }
+    }
+}
+
 /// A pattern for names: it matches if any part of the name does.
 #[derive(Clone)]
 pub struct Pattern(Arc<Regex>);
@@ -113,6 +127,13 @@ impl Policies {
             definition.get(ALTERNATE_EXCHANGE).cloned()
         })?;
         value.as_str().map(ExchangeName::from)
+    }
+
+    /// The name of the users' policy that an exchange goes by.
+    #[must_use]
+    pub fn name_of_exchange(&self, vhost: &VhostName, name: &ExchangeName) -> Option<&str> {
+        let policy = best(&self.user, vhost, name.as_str(), Kind::Exchange);
+        policy.map(|policy| policy.name.as_str())
     }
 
     /// What the policies say that apply, merged; `None` if none does.

@@ -225,14 +225,6 @@ impl Backlog {
         }
     }
 
-    /// The oldest message of that priority, if it is in memory.
-    pub(super) fn head_of(&self, level: u8) -> Option<&Message> {
-        match level {
-            0 => self.base.head(),
-            _ => self.above.get(&level)?.head(),
-        }
-    }
-
     /// Whether there ever was a message with a TTL of its own.
     pub(super) fn has_deadlines(&self) -> bool {
         self.deadlines.in_use()

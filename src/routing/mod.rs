@@ -39,5 +39,5 @@ pub use exchange_type::{EXCHANGE_TYPES, ExchangeType};
 pub use explain::{Alternate, Explanation, Match, Step, Via};
 pub use needs::Needs;
 pub use publish::{Identifiers, Publish};
-pub use table::RoutingTable;
+pub use table::{EVENT_EXCHANGE, EVENT_VHOST, RoutingTable, TRACE_EXCHANGE};
 pub use walk::Routed;

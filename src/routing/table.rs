@@ -9,7 +9,7 @@ use super::binding::{BindRefused, Binding, Bound, Identity, Removed};
 use super::exchange_type::{ExchangeType, Matcher};
 use super::persistent::{HashTrie, List, hash_of};
 use super::walk::IdSet;
-use crate::model::{Destination, ExchangeKind, ExchangeName, ExchangeSettings};
+use crate::model::{Destination, ExchangeKind, ExchangeName, ExchangeSettings, VhostName};
 
 /// The exchanges and bindings of one virtual host. A clone costs a few
 /// reference counts and stays what it is.
@@ -59,6 +59,19 @@ impl RoutingTable {
             let mut settings = ExchangeSettings::new(*kind);
             settings.internal = *internal;
             table.declare_exchange((*name).into(), settings);
+        }
+        table
+    }
+
+    /// The table that a virtual host of that name begins with: the default one
+    /// also has the exchange of the broker's events.
+    #[must_use]
+    pub fn of_vhost(name: &VhostName) -> Self {
+        let mut table = Self::new();
+        if name.as_str() == EVENT_VHOST {
+            let mut settings = ExchangeSettings::new(ExchangeKind::Topic);
+            settings.internal = true;
+            table.declare_exchange(EVENT_EXCHANGE.into(), settings);
         }
         table
     }
@@ -381,6 +394,13 @@ const PREDECLARED: &[(&str, ExchangeKind, bool)] = &[
     ("amq.fanout", ExchangeKind::Fanout, false),
     ("amq.headers", ExchangeKind::Headers, false),
     ("amq.match", ExchangeKind::Headers, false),
-    ("amq.rabbitmq.trace", ExchangeKind::Topic, true),
+    (TRACE_EXCHANGE, ExchangeKind::Topic, true),
     ("amq.topic", ExchangeKind::Topic, false),
 ];
+
+/// Where copies of a virtual host's messages go.
+pub const TRACE_EXCHANGE: &str = "amq.rabbitmq.trace";
+/// Where the broker's events go.
+pub const EVENT_EXCHANGE: &str = "amq.rabbitmq.event";
+/// The virtual host that has the exchange of events.
+pub const EVENT_VHOST: &str = "/";

@@ -294,6 +294,7 @@ impl Session {
         } else {
             let key = self.channels.insert(Channel::new(frame.channel));
             self.channel_keys.insert(frame.channel, key);
+            self.opened.push(frame.channel);
             self.send(frame.channel, &ChannelOpenOk { channel_id: b"" });
         }
     }

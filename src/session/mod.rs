@@ -74,6 +74,8 @@ pub struct Session {
     /// What `connection.close` will say.
     failure: Option<channel::Failure>,
     channel_failures: Vec<(u16, String)>,
+    /// Channels that were opened since the last [`Session::take_opened`].
+    opened: Vec<u16>,
     /// Why the connection ends, for the log.
     end: Option<String>,
     output: Output,
@@ -138,6 +140,7 @@ impl Session {
             settlements: Vec::new(),
             failure: None,
             channel_failures: Vec::new(),
+            opened: Vec::new(),
             end: None,
             output: Output::default(),
             settings,
@@ -153,6 +156,23 @@ impl Session {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Channels that were opened since the last call, to be told of.
+    pub fn take_opened(&mut self) -> Vec<u16> {
+        std::mem::take(&mut self.opened)
+    }
+
+    /// The agreed size of a frame in octets; 0 is without limit.
+    #[must_use]
+    pub fn frame_max(&self) -> u32 {
+        self.frame_max
+    }
+
+    /// The agreed number of channels.
+    #[must_use]
+    pub fn channel_max(&self) -> u16 {
+        self.channel_max
     }
 
     /// The agreed heartbeat interval in seconds; 0 is none.

@@ -108,7 +108,7 @@ impl Topology {
         vhost: &VhostName,
         mut refused: impl FnMut(&Located<BindingDefinition>, BindRefused),
     ) -> RoutingTable {
-        let mut table = RoutingTable::new();
+        let mut table = RoutingTable::of_vhost(vhost);
         let exchanges = self.exchanges.iter().map(|exchange| &exchange.value);
         for exchange in exchanges.filter(|exchange| exchange.vhost == *vhost) {
             let mut settings = exchange.settings.clone();

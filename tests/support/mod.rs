@@ -15,6 +15,7 @@ pub mod broker;
 pub mod client;
 pub mod features;
 pub mod handshake;
+pub mod notices;
 pub mod refusals;
 pub mod witness;
 

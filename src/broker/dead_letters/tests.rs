@@ -34,6 +34,7 @@ fn requester() -> Requester {
     Requester {
         connection: ConnectionId(1),
         user: "guest".into(),
+        connection_name: "".into(),
     }
 }
 
@@ -110,7 +111,7 @@ impl World {
             internal,
             arguments: FieldTable::new(),
         };
-        let declared = self.vhost.declare_exchange(request);
+        let declared = self.vhost.declare_exchange(request, &requester());
         declared.expect("nothing stands against it");
     }
 
@@ -165,6 +166,7 @@ impl World {
             };
             content.encode(&mut header);
             let incoming = Incoming {
+                channel: 1,
                 envelope: &envelope,
                 header: &header,
                 body: Body::Slice(body.as_ref()),

@@ -13,7 +13,7 @@ use crate::model::{
     Body, BrokerError, ConnectionId, Destination, ExchangeKind, ExchangeName, ExchangeSettings,
     FieldTable, Now, QueueId, QueueName, QueueSettings, Ticket, VhostName,
 };
-use crate::routing::Binding;
+use crate::routing::{Binding, EVENT_EXCHANGE, TRACE_EXCHANGE};
 use crate::store::StoreSettings;
 use crate::store::metadata::{Change, Definitions, Metadata, Verdict};
 
@@ -81,6 +81,7 @@ fn requester(connection: u64) -> Requester {
     Requester {
         connection: ConnectionId(connection),
         user: "guest".into(),
+        connection_name: "".into(),
     }
 }
 
@@ -193,8 +194,11 @@ fn durable_things_survive_and_others_do_not() {
     let host = vhost(&node);
     for (name, durable) in [("kept", true), ("lost", false)] {
         declare_queue(&host, name, durable);
-        host.declare_exchange(exchange(&format!("x-{name}"), durable, false))
-            .expect("it is new");
+        host.declare_exchange(
+            exchange(&format!("x-{name}"), durable, false),
+            &requester(1),
+        )
+        .expect("it is new");
     }
     let exclusive = QueueRequest {
         name: "mine",
@@ -242,12 +246,12 @@ fn what_needs_no_disk_is_not_written() {
     let node = place.start();
     let host = vhost(&node);
     declare_queue(&host, "lost", false);
-    host.declare_exchange(exchange("lost", false, false))
+    host.declare_exchange(exchange("lost", false, false), &requester(1))
         .expect("it is new");
     bind(&host, to_queue("amq.topic", "lost", "k"), &requester(1)).expect("both are there");
     bind(&host, to_queue("lost", "lost", "k"), &requester(1)).expect("both are there");
     delete_queue(&host, "lost", 1);
-    host.delete_exchange(&"lost".into(), false)
+    host.delete_exchange(&"lost".into(), false, &requester(1))
         .expect("it is not the broker's own");
     assert_eq!(node.durability().definitions_ticket(), Ticket(0));
 
@@ -271,6 +275,31 @@ fn what_needs_no_disk_is_not_written() {
     declare_queue(&vhost(&memory_only), "q", true);
     assert_eq!(memory_only.durability().definitions_ticket(), Ticket(0));
     assert!(memory_only.storage().is_none());
+}
+
+#[test]
+fn who_listens_to_the_broker_itself_does_so_after_a_restart() {
+    let place = Place::new();
+    let node = place.start();
+    let host = vhost(&node);
+    declare_queue(&host, "q", true);
+    for exchange in [TRACE_EXCHANGE, EVENT_EXCHANGE] {
+        bind(&host, to_queue(exchange, "q", "#"), &requester(1)).expect("both are there");
+    }
+    drop((host, node));
+
+    let node = place.start();
+    let host = vhost(&node);
+    assert!(host.is_traced());
+    let routing = host.routing();
+    let sources: Vec<&str> = routing
+        .bindings()
+        .map(|binding| binding.source.as_str())
+        .collect();
+    assert_eq!(sources, [EVENT_EXCHANGE, TRACE_EXCHANGE]);
+    // A queue that is new is told of.
+    declare_queue(&host, "later", false);
+    assert_eq!(node.notices().take_event_keys(), ["queue.created"]);
 }
 
 #[test]
@@ -305,10 +334,10 @@ fn auto_delete_exchanges_go_from_disk_as_well() {
         let host = vhost(&node);
         declare_queue(&host, "q", true);
         for name in ["a", "b"] {
-            host.declare_exchange(exchange(name, true, true))
+            host.declare_exchange(exchange(name, true, true), &requester(1))
                 .expect("it is new");
         }
-        host.declare_exchange(exchange("last", true, false))
+        host.declare_exchange(exchange("last", true, false), &requester(1))
             .expect("it is new");
         // Each lives by its binding to the next.
         for (source, destination) in [("a", "b"), ("b", "last")] {
@@ -317,7 +346,7 @@ fn auto_delete_exchanges_go_from_disk_as_well() {
         // So do bindings to one that goes.
         bind(&host, to_exchange("amq.topic", "a"), &requester(1)).expect("both are there");
         match gone {
-            "exchange" => host.delete_exchange(&"last".into(), false),
+            "exchange" => host.delete_exchange(&"last".into(), false, &requester(1)),
             "binding" => host.unbind(to_exchange("b", "last"), &requester(1)),
             "file" => {
                 let unbind = Definition::Unbind(Binding {
@@ -551,7 +580,10 @@ fn stir(node: &Node, seed: u64) {
                 };
                 let _ = vhost.declare_queue(request, &asked);
             }
-            2 => drop(vhost.declare_exchange(exchange(source, below(3) > 0, below(2) == 0))),
+            2 => drop(
+                vhost
+                    .declare_exchange(exchange(source, below(3) > 0, below(2) == 0), &requester(1)),
+            ),
             3 => drop(bind(&vhost, to_queue(source, &queue, key), &asked)),
             4 => {
                 let destination = format!("x{}", below(5));
@@ -559,7 +591,7 @@ fn stir(node: &Node, seed: u64) {
             }
             5 => drop(vhost.unbind(to_queue(source, &queue, key), &asked)),
             _ if below(2) == 0 => delete_queue(&vhost, &queue, seed + 1),
-            _ => drop(vhost.delete_exchange(&source.into(), false)),
+            _ => drop(vhost.delete_exchange(&source.into(), false, &requester(1))),
         }
     }
     let mut wakes = Wakes::default();
@@ -581,7 +613,8 @@ fn what_a_queue_got_from_a_history_survives_with_it() {
         kind: "x-recent-history",
         ..exchange("history", true, false)
     };
-    host.declare_exchange(history).expect("it is new");
+    host.declare_exchange(history, &requester(1))
+        .expect("it is new");
     let mut wakes = Wakes::default();
     let replies = Arc::clone(node.reply_targets());
     let mut publisher = Publisher::new(
@@ -592,6 +625,7 @@ fn what_a_queue_got_from_a_history_survives_with_it() {
     );
     for persistent in [true, false] {
         let incoming = Incoming {
+            channel: 1,
             envelope: b"\x07history\x01k",
             header: &[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0],
             body: Body::Slice(b"body"),

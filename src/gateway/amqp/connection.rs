@@ -19,7 +19,7 @@ use tokio::net::tcp::WriteHalf;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::broker::{Node, Outbox, Outgoing, Publisher, Requester, Vhost, Wakes};
-use crate::model::UserName;
+use crate::model::{Now, UserName};
 use crate::session::{Login, Session};
 
 use super::attachments::Attachments;
@@ -38,12 +38,20 @@ pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) outbox: Arc<Outbox>,
     pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    /// `peer -> local`, as RabbitMQ names connections.
+    pub(super) name: Arc<str>,
+    pub(super) connected_at: Now,
+    /// How it logs in.
+    pub(super) mechanism: &'static str,
     pub(super) user: UserName,
     /// Set once the virtual host is open.
     pub(super) open: Option<Open>,
     /// Whether it ever got that far: otherwise it counts as refused.
     pub(super) was_open: bool,
     pub(super) channels: HashMap<u16, ChannelSide>,
+    /// Channels that are open as far as was told.
+    pub(super) told_channels: Vec<u16>,
     pub(super) consumers: HashMap<u32, Attached>,
     pub(super) attachments: Attachments,
     pub(super) events: Vec<Outgoing>,
@@ -85,14 +93,21 @@ pub(super) async fn serve(
         // The peer has gone already; reading will say so.
         tracing::debug!(%peer, %error, "cannot set the socket's options");
     }
+    // Unknown if the peer has gone already.
+    let local = stream.local_addr().unwrap_or(peer);
     let mut connection = Connection {
         session: Session::new(settings.session.clone()),
         outbox: Arc::clone(&outbox),
         peer,
+        local,
+        name: format!("{peer} -> {local}").into(),
+        connected_at: node.now(),
+        mechanism: "",
         user: UserName::default(),
         open: None,
         was_open: false,
         channels: HashMap::default(),
+        told_channels: Vec::new(),
         consumers: HashMap::default(),
         attachments: Attachments::default(),
         events: Vec::new(),
@@ -110,6 +125,7 @@ pub(super) async fn serve(
         connection.session.disconnected(&error.to_string());
     }
     connection.release_all();
+    connection.tell_closed();
     connection.log_end();
     drop(connection);
     node.disconnect(outbox.connection());
@@ -238,12 +254,11 @@ impl Connection {
             user,
             password,
         } = login;
-        match self
-            .node
-            .access()
-            .login(&user, password, self.peer.ip())
-            .await
-        {
+        self.mechanism = mechanism;
+        let access = self.node.access();
+        let result = access.login(&user, password, self.peer.ip()).await;
+        self.tell_login(&user, result);
+        match result {
             Ok(()) => {
                 self.user = user;
                 self.handshake = None;

@@ -19,6 +19,8 @@ impl Connection {
         self.outbox.take(&mut events);
         self.emptied = true;
         self.session.output().lend(buffers::output);
+        let open = self.open.as_ref();
+        let traced = open.is_some_and(|open| open.vhost.is_traced());
         for event in events.drain(..) {
             match event {
                 Outgoing::Deliver {
@@ -31,7 +33,13 @@ impl Connection {
                     match self.session.deliver(serial, slot, &message, redelivered) {
                         Delivered::Held(queue) => self.attachments.hold(queue),
                         Delivered::Done => {}
-                        Delivered::Undeliverable => self.take_back(serial, slot),
+                        Delivered::Undeliverable => {
+                            self.take_back(serial, slot);
+                            continue;
+                        }
+                    }
+                    if traced {
+                        self.trace_delivery(serial, redelivered, &message);
                     }
                 }
                 Outgoing::ConsumerCancelled { serial } => {

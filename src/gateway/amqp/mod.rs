@@ -9,6 +9,7 @@ mod connection;
 mod deliveries;
 mod heartbeat;
 mod listener;
+mod notices;
 mod origins;
 mod publishing;
 mod queue_requests;

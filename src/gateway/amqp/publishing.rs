@@ -27,6 +27,7 @@ impl Connection {
                 }
                 request => {
                     self.flush();
+                    self.tell_channels();
                     awaited = self.request(request);
                     if awaited.is_some() {
                         break;
@@ -35,6 +36,7 @@ impl Connection {
             }
         }
         self.flush();
+        self.tell_channels();
         self.wakes.fire();
         awaited
     }
@@ -241,5 +243,6 @@ fn incoming<'a>(publish: &'a Publish<'_>, header: Option<&'a [u8]>) -> Incoming<
         body: publish.body.as_body(),
         persistent: publish.persistent,
         notable: publish.notable,
+        channel: publish.channel,
     }
 }

@@ -183,6 +183,7 @@ impl Connection {
             channel_credit: (!consume.no_ack).then_some(credit),
             arguments: std::sync::Arc::new(consume.arguments),
         };
+        let told = spec.clone();
         let slot = match host.consume(spec, &self.outbox, self.node.now(), &mut self.wakes) {
             Ok(slot) => slot,
             Err(error) => {
@@ -202,6 +203,7 @@ impl Connection {
         if let Some(side) = self.channels.get_mut(&channel) {
             side.consumers.insert(tag.clone(), serial);
         }
+        self.tell_consumer(serial, &told);
         self.answer(
             channel,
             consume.nowait,
@@ -297,6 +299,14 @@ impl Connection {
                 .reply(channel, &BasicGetEmpty { cluster_id: "" });
             return Ok(());
         };
+        let open = self.opened()?;
+        open.vhost.trace_delivery(
+            &open.requester,
+            channel,
+            host.name(),
+            got.deliveries > 0,
+            &got.message,
+        );
         let held = got.unsettled.map(|slot| Held {
             queue: self.attachments.attach(&host),
             slot: slot.0,

@@ -35,6 +35,7 @@ impl Connection {
 
     /// Forgets a consumer that its queue does not know any more.
     pub(super) fn forget_consumer(&mut self, serial: u32) {
+        self.tell_consumer_gone(serial);
         self.session.remove_consumer(serial);
         let Some(attached) = self.consumers.remove(&serial) else {
             return;
@@ -91,6 +92,7 @@ impl Connection {
         self.flush();
         for channel in self.session.channels() {
             self.release_channel(channel);
+            self.tell_channel_closed(channel);
         }
         if let Some(Open {
             vhost, requester, ..

@@ -36,6 +36,7 @@ impl Connection {
             }
             Request::CloseChannel(channel) => {
                 self.release_channel(channel);
+                self.tell_channel_closed(channel);
                 self.session.channel_released(channel);
                 for (channel, reason) in self.session.channel_failures() {
                     let (peer, user) = (self.peer, self.user.as_str());
@@ -64,6 +65,7 @@ impl Connection {
         let requester = Requester {
             connection: self.outbox.connection(),
             user: self.user.clone(),
+            connection_name: std::sync::Arc::clone(&self.name),
         };
         let publisher = Publisher::new(
             self.node.clock(),
@@ -78,6 +80,7 @@ impl Connection {
         });
         self.was_open = true;
         self.session.vhost_opened();
+        self.tell_opened();
         let (peer, user, vhost) = (self.peer, self.user.as_str(), name.as_str());
         let client = self.session.client();
         tracing::info!(%peer, user, vhost, name = client.name, client = client.product, "connection opened");
@@ -95,19 +98,21 @@ impl Connection {
                 if declare.passive {
                     vhost.check_exchange(&ExchangeName::from(declare.exchange))?;
                 } else {
-                    vhost.declare_exchange(ExchangeRequest {
+                    let request = ExchangeRequest {
                         name: declare.exchange,
                         kind: declare.kind,
                         durable: declare.durable,
                         auto_delete: declare.auto_delete,
                         internal: declare.internal,
                         arguments: declare.arguments,
-                    })?;
+                    };
+                    vhost.declare_exchange(request, requester)?;
                 }
                 self.answer(channel, declare.nowait, &ExchangeDeclareOk {});
             }
             Method::ExchangeDelete(delete) => {
-                vhost.delete_exchange(&ExchangeName::from(delete.exchange), delete.if_unused)?;
+                let name = ExchangeName::from(delete.exchange);
+                vhost.delete_exchange(&name, delete.if_unused, requester)?;
                 self.answer(channel, delete.nowait, &ExchangeDeleteOk {});
             }
             Method::ExchangeBind(bind) => {

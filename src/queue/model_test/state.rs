@@ -233,10 +233,6 @@ impl Run {
             as u32
     }
 
-    pub(super) fn unsettled(&self) -> impl Iterator<Item = UnsettledSlot> {
-        self.slots(|state| matches!(state, State::Unsettled { .. }))
-    }
-
     pub(super) fn slots(&self, which: fn(State) -> bool) -> impl Iterator<Item = UnsettledSlot> {
         let entries = self.messages.iter().filter(move |entry| which(entry.state));
         entries.filter_map(Entry::slot)

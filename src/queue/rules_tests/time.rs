@@ -61,7 +61,10 @@ fn what_is_out_does_not_die_but_may_when_it_comes_back() {
     bench.advance(20);
     assert_eq!(bench.dead(), []);
     bench.settle(REFUSED);
-    assert_eq!(bench.delivered(), [], "it was dead when it came back");
+    assert!(
+        bench.delivered().is_empty(),
+        "it was dead when it came back"
+    );
     assert_eq!(bench.dead(), [(0, DeathReason::Expired)]);
 }
 
@@ -84,7 +87,7 @@ fn more_dead_letters_than_may_be_on_their_way_wait_and_then_go_on() {
     assert_eq!(bench.queue.counts().ready, 100);
     assert_eq!(bench.get(), None, "what is dead is not given out");
     bench.consume(1);
-    assert_eq!(bench.delivered(), []);
+    assert!(bench.delivered().is_empty());
     assert_eq!(bench.dead().len() as u64, Limits::default().letters);
     assert_eq!(bench.dead().len(), 100);
     assert_eq!(bench.queue.counts().ready, 0);
