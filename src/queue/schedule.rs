@@ -349,4 +349,4 @@ fn memory_bytes(message: &Message) -> u64 {
 const READ_AHEAD: u64 = 2_000;
 /// What a message takes beside its octets: its block, and its entry in a map
 /// whose nodes are two thirds full.
-const ENTRY_BYTES: usize = ALONE_OVERHEAD_BYTES + 72;
+pub(super) const ENTRY_BYTES: usize = ALONE_OVERHEAD_BYTES + 72;

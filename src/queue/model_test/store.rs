@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::state::{Next, Rank};
 use super::{Entry, Run, State, Time, at, number};
 use crate::model::{DeathReason, Message, Page, Sequence};
+use crate::queue::schedule::ENTRY_BYTES;
 use crate::queue::{Counts, Loaded, PageIn, PageOut};
 
 /// What a store and the host's requests to it would hold.
@@ -320,7 +321,7 @@ impl Run {
             .filter(|one| self.is_resident(one.number));
         let memory = resident.map(|entry| match entry.state {
             State::Ready => entry.message.memory_bytes(),
-            State::Scheduled { .. } => entry.message.memory_bytes() + SCHEDULED_BYTES,
+            State::Scheduled { .. } => entry.message.stored_bytes() + ENTRY_BYTES,
             State::Unsettled { .. } | State::Letter { .. } => 0,
         });
         assert_eq!(self.queue.resident_bytes(), memory.sum::<usize>() as u64);
@@ -358,5 +359,3 @@ fn page(offset: u64) -> Page {
 
 /// The class of pages with messages that wait for their time.
 pub(super) const SCHEDULED: u8 = u8::MAX;
-/// What such a message takes in memory beside what it takes anywhere.
-const SCHEDULED_BYTES: usize = 64;

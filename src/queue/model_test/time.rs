@@ -91,10 +91,11 @@ impl Run {
         }
         due.sort_unstable();
         let next = self.queue.backlog.next().0;
-        for (_, index) in due {
+        for (time, index) in due {
             let entry = &mut self.messages[index];
             entry.state = State::Ready;
-            if entry.deliveries == 0 {
+            // What was tried before has its place.
+            if entry.deliver_at == Some(time) {
                 self.released += 1;
                 entry.released = Some((next, self.released));
                 entry.in_log = false;
