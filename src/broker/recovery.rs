@@ -136,5 +136,6 @@ fn restored(found: RecoveredQueue) -> Restored {
         redelivered_below: found.redelivered_below,
         deliveries: found.deliveries,
         runs: found.runs.into_iter().map(run).collect(),
+        names: found.names,
     }
 }

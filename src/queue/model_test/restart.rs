@@ -51,6 +51,7 @@ impl Run {
             redelivered_below: Sequence(below),
             deliveries,
             runs,
+            names: Vec::new(),
         };
         let settings = crate::model::QueueSettings {
             rules: self.rules.clone(),
@@ -58,6 +59,7 @@ impl Run {
         };
         self.queue = Queue::with_limits(settings, restored, self.limits, at(self.now));
         self.enqueued = self.messages.len() as u64;
+        self.duplicates = 0;
         (self.settled, self.purged, self.lost) = (0, 0, 0);
     }
 
