@@ -11,7 +11,9 @@ use foldhash::HashMap;
 use parking_lot::Mutex;
 
 use crate::model::{NameHash, Page, Progress, QueueId, Ticket, Verdict};
-use crate::store::metadata::{self, Definitions, Health, Metadata, MetadataError};
+use crate::store::metadata::{
+    self, Definitions, Health, Metadata, MetadataError, VhostDefinitions,
+};
 use crate::store::{
     Disk, NewRecord, Opened, PageContent, PageOutJob, RecoveredQueue, Report, Returned, Settled,
     Store, StoreError, StoreSettings, definitions_file,
@@ -115,7 +117,7 @@ impl Storage {
         let ids: Vec<QueueId> = definitions
             .vhosts
             .iter()
-            .flat_map(|vhost| vhost.queues.iter().map(|(_, id, _)| *id))
+            .flat_map(VhostDefinitions::store_ids)
             .collect();
         let waiters = Arc::new(Waiters::default());
         let observed = Arc::clone(&waiters);

@@ -84,6 +84,18 @@ impl NameLedger {
             .is_some_and(|queue| queue.known.contains(name))
     }
 
+    /// All names that a queue remembers.
+    pub(super) fn of_queue(&self, queue: QueueId) -> Option<Names> {
+        let remembered = self.queues.get(&queue)?;
+        let order = remembered.order.iter();
+        Some(Names {
+            queue,
+            count_max: remembered.count_max,
+            time_max: remembered.time_max,
+            seen: order.map(|place| (place.time, place.name)).collect(),
+        })
+    }
+
     /// A queue was deleted.
     pub(super) fn forget(&mut self, queue: QueueId) {
         let Some(queue) = self.queues.remove(&queue) else {

@@ -202,8 +202,20 @@ impl Wire {
 
     /// Lays a publish straight to a queue out, persistent and with a name.
     pub fn put_named(&mut self, queue: &str, message_id: String, body: &[u8]) {
+        self.put_named_to("", queue, message_id, body);
+    }
+
+    /// The same through an exchange.
+    pub fn put_named_to(
+        &mut self,
+        exchange: &str,
+        routing_key: &str,
+        message_id: String,
+        body: &[u8],
+    ) {
         let method = BasicPublish {
-            routing_key: queue,
+            exchange,
+            routing_key,
             ..BasicPublish::default()
         };
         let properties = Properties {

@@ -4,8 +4,9 @@
 use leveret_protocol::method::*;
 use leveret_protocol::{FieldValue, Properties};
 
+use crate::support::broker::unique;
 use crate::support::client::Client;
-use crate::support::features::{Arguments, dead_letters_to, pass, with_headers};
+use crate::support::features::{Arguments, dead_letters_to, pass, table, with_headers};
 use crate::support::leveret_only;
 
 const ON: (&str, FieldValue) = ("x-message-deduplication", FieldValue::Bool(true));
@@ -205,4 +206,123 @@ fn a_copy_is_no_dead_letter() {
     client.nack(1, delivery.tag, false, false);
     assert_eq!(client.await_message(1, dead).text(), "1");
     assert_eq!(client.look_up(dead), Some((0, 0)));
+}
+
+/// A fanout exchange that knows copies, with a queue bound to it.
+fn exchange_with(kind: &str, arguments: Arguments<'_>) -> (Client, &'static str, &'static str) {
+    let mut client = Client::confirming();
+    let exchange = unique("once");
+    let declare = ExchangeDeclare {
+        exchange,
+        kind,
+        auto_delete: true,
+        arguments: table(arguments),
+        ..ExchangeDeclare::default()
+    };
+    client.ok(1, &declare);
+    let queue = client.bound_queue(1, exchange, "");
+    (client, exchange, queue)
+}
+
+#[test]
+fn a_copy_goes_nowhere_from_an_exchange() {
+    leveret_only!("RabbitMQ needs a plugin");
+    for (kind, argument) in [
+        ("fanout", ON),
+        ("direct", ON),
+        ("topic", ON),
+        ("x-message-deduplication", ("x-cache-size", 1_000.into())),
+    ] {
+        let (mut client, exchange, queue) = exchange_with(kind, &[argument]);
+        let mandatory = BasicPublish {
+            exchange,
+            mandatory: true,
+            ..BasicPublish::default()
+        };
+        for (id, body) in [("a", "1"), ("a", "2"), ("b", "3")] {
+            client.publish_with(1, &mandatory, &with_id(id), body.as_bytes());
+        }
+        client.publish_with(1, &mandatory, &with_key("a"), b"4");
+        client.publish_with(1, &mandatory, &with_key("c"), b"5");
+        client.publish(1, exchange, "", "6");
+        client.publish(1, exchange, "", "7");
+        client.expect_acks(1, 7);
+        assert_eq!(client.drain(1, queue), ["1", "3", "5", "6", "7"], "{kind}");
+    }
+}
+
+#[test]
+fn what_an_exchange_could_not_route_is_no_copy() {
+    leveret_only!("RabbitMQ needs a plugin");
+    let (mut client, exchange, queue) = exchange_with("direct", &[ON]);
+    client.publish_properties(1, exchange, "nowhere", &with_id("a"), "1");
+    client.publish_properties(1, exchange, "", &with_id("a"), "2");
+    client.expect_acks(1, 2);
+    assert_eq!(client.drain(1, queue), ["2"]);
+}
+
+#[test]
+fn what_a_queue_refused_is_no_copy_to_the_exchange() {
+    leveret_only!("RabbitMQ needs a plugin");
+    let (mut client, exchange, _) = exchange_with("direct", &[ON]);
+    let limits = [
+        ("x-max-length", 1.into()),
+        ("x-overflow", "reject-publish".into()),
+    ];
+    let full = client.queue_with(1, &limits);
+    client.bind(1, full, exchange, "full");
+    client.publish_properties(1, exchange, "full", &with_id("a"), "1");
+    client.expect_ack(1);
+    client.publish_properties(1, exchange, "full", &with_id("b"), "2");
+    assert!(
+        matches!(
+            client.next_method(1),
+            leveret_protocol::Method::BasicNack(_)
+        ),
+        "it is full"
+    );
+    assert_eq!(client.drain(1, full), ["1"]);
+    for body in ["3", "4"] {
+        client.publish_properties(1, exchange, "full", &with_id("b"), body);
+        client.expect_ack(1);
+    }
+    assert_eq!(client.drain(1, full), ["3"]);
+}
+
+#[test]
+fn a_new_exchange_of_the_same_name_knows_nothing() {
+    leveret_only!("RabbitMQ needs a plugin");
+    let (mut client, exchange, _) = exchange_with("fanout", &[ON]);
+    client.publish_properties(1, exchange, "", &with_id("a"), "1");
+    client.expect_ack(1);
+    client.delete_exchange(1, exchange);
+    let again = ExchangeDeclare {
+        exchange,
+        kind: "fanout",
+        arguments: table(&[ON]),
+        ..ExchangeDeclare::default()
+    };
+    client.ok(1, &again);
+    let queue = client.bound_queue(1, exchange, "");
+    client.publish_properties(1, exchange, "", &with_id("a"), "2");
+    client.expect_ack(1);
+    assert_eq!(client.drain(1, queue), ["2"]);
+    client.delete_exchange(1, exchange);
+}
+
+#[test]
+fn copies_in_a_transaction_go_nowhere_from_an_exchange() {
+    leveret_only!("RabbitMQ needs a plugin");
+    let (mut client, exchange, queue) = exchange_with("fanout", &[ON]);
+    client.open_channel(2);
+    client.ok(2, &TxSelect {});
+    for (id, body) in [("a", "1"), ("a", "2")] {
+        client.publish_properties(2, exchange, "", &with_id(id), body);
+    }
+    client.ok(2, &TxRollback {});
+    for (id, body) in [("a", "3"), ("a", "4")] {
+        client.publish_properties(2, exchange, "", &with_id(id), body);
+    }
+    client.ok(2, &TxCommit {});
+    assert_eq!(client.drain(1, queue), ["3"]);
 }

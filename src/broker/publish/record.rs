@@ -127,7 +127,11 @@ impl RecordDraft {
         seen: Vec<(u64, NameHash)>,
         repeated: &[NameHash],
     ) {
-        if !seen.is_empty() {
+        if let Some(last) = self.names.last_mut()
+            && last.queue == queue
+        {
+            last.seen.extend(seen);
+        } else if !seen.is_empty() {
             self.names.push(Names {
                 queue,
                 count_max: rule.count,
