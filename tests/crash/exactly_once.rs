@@ -87,8 +87,8 @@ fn number(body: &[u8]) -> u64 {
 /// Publishes numbers until the end is near, and each again, with the others that
 /// were not confirmed, until it is. Connections end now and then, so that copies
 /// meet messages that are still on their way to the log.
-fn publish(scene: &Scene) -> u64 {
-    let mut random = Random::new(&[super::random::seed(), 1]);
+fn publish(scene: &Scene, seed: u64) -> u64 {
+    let mut random = Random::new(&[seed, 1]);
     let mut next = 0;
     let mut open = BTreeSet::new();
     scene.insist(|mut wire| {
@@ -358,11 +358,12 @@ fn each_message_comes_through_once_however_often_the_broker_is_killed() {
             workers.push(thread::spawn(move || work(&scene)));
         }
     }
+    let seed = super::random::seed();
     let (tell, told) = mpsc::channel();
     let publisher = Arc::clone(&scene);
-    let publisher = thread::spawn(move || tell.send(publish(&publisher)));
+    let publisher = thread::spawn(move || tell.send(publish(&publisher, seed)));
 
-    let mut random = Random::new(&[super::random::seed()]);
+    let mut random = Random::new(&[seed]);
     let until = Instant::now() + LOAD;
     let mut kills = 0;
     while Instant::now() < until {
