@@ -97,7 +97,7 @@ impl Run {
         let was_out = entry.waits_until > 0;
         let has_waited = due > 0 || (was_out && entry.group.is_none());
         let must_wait = due > self.now && !was_out;
-        if must_wait || (has_waited && entry.number % 2 == 0) {
+        if must_wait || (has_waited && entry.number.is_multiple_of(2)) {
             SCHEDULED
         } else {
             entry.level
