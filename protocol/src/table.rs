@@ -16,7 +16,7 @@ use crate::wire::{
 use crate::{DecodeError, Limits};
 
 use raw::Octets;
-pub use raw::{Entries, Items, RawValue, entries, find, validate};
+pub use raw::{Entries, Items, RawValue, entries, find, find_raw, validate};
 
 /// One value of a field table. The comment gives the type letter on the wire.
 #[derive(Clone, Debug, PartialEq)]

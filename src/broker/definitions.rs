@@ -71,6 +71,11 @@ impl Node {
             changes.append(&mut plan.changes);
             vhost.introduce(catalog, &mut changes);
             recorded.append(&mut changes);
+            for name in &plan.exchanges {
+                if let Some(settings) = plan.routing.exchange(name.as_str()) {
+                    vhost.remember_names(name, settings, Vec::new());
+                }
+            }
             let mut histories = vhost.histories.lock();
             catalog.routing = std::mem::take(&mut plan.routing);
             vhost.changed(catalog);
@@ -90,6 +95,9 @@ impl Node {
             known.insert(vhost.name().clone(), Arc::clone(vhost));
         }
         self.ledger.submit(recorded);
+        for (vhost, _, plan) in &prepared {
+            vhost.forget_names(&plan.gone);
+        }
         drop(prepared);
         wakes.fire();
         Ok(())
@@ -102,6 +110,9 @@ struct Plan {
     queues: Vec<(QueueName, QueueSettings)>,
     /// The new bindings.
     bound: Vec<Binding>,
+    /// New ones, and those that go with their last binding.
+    exchanges: Vec<ExchangeName>,
+    gone: Vec<ExchangeName>,
     /// What goes to disk, the queues left out: they have no numbers yet.
     changes: Vec<Change>,
     /// What is to be told of it, the queues left out again.
@@ -118,6 +129,8 @@ impl Plan {
             routing: routing.clone(),
             queues: Vec::new(),
             bound: Vec::new(),
+            exchanges: Vec::new(),
+            gone: Vec::new(),
             changes: Vec::new(),
             events: Vec::new(),
         };
@@ -132,13 +145,17 @@ impl Plan {
             Definition::Exchange(name, settings) => match self.routing.exchange(name.as_str()) {
                 Some(current) => policy::exchange_equivalent(name, &vhost.name, current, settings)?,
                 None => {
+                    let mut settings = settings.clone();
+                    self.changes.extend(vhost.number_names(&mut settings));
                     let entries = vhost.entries(&self.routing, &self.queues);
-                    let put = entries.and_then(|entries| entries.exchange_declared(name, settings));
+                    let put =
+                        entries.and_then(|entries| entries.exchange_declared(name, &settings));
                     self.changes.extend(put);
                     let user = broker_user();
                     self.events
-                        .push(vhost.exchange_created(name, settings, &user));
-                    let settings = vhost.ruled_exchange(name, settings.clone());
+                        .push(vhost.exchange_created(name, &settings, &user));
+                    self.exchanges.push(name.clone());
+                    let settings = vhost.ruled_exchange(name, settings);
                     self.routing.declare_exchange(name.clone(), settings);
                 }
             },
@@ -158,6 +175,7 @@ impl Plan {
                     let events = vhost.gone(&before, gone, &[binding], &broker_user());
                     self.events.extend(events);
                 }
+                self.gone.extend(removed.auto_deleted.iter().cloned());
                 if let Some(entries) = entries
                     && removed.existed
                 {

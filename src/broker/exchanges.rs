@@ -55,7 +55,7 @@ impl Vhost {
     ) -> Result<(), BrokerError> {
         let name = ExchangeName::from(&*clean_name(request.name));
         check_not_default(&name)?;
-        let settings = policy::exchange_settings(
+        let mut settings = policy::exchange_settings(
             &name,
             &self.name,
             request.kind,
@@ -73,10 +73,12 @@ impl Vhost {
                 "exchange name '{name}' contains reserved prefix 'amq.*'"
             )));
         }
+        let reserved = self.number_names(&mut settings);
         if let Some(entries) = self.entries(&catalog.routing, &[]) {
             let put = entries.exchange_declared(&name, &settings);
-            self.record(&mut catalog, Vec::from_iter(put));
+            self.record(&mut catalog, reserved.into_iter().chain(put).collect());
         }
+        self.remember_names(&name, &settings, Vec::new());
         let settings = self.ruled_exchange(&name, settings);
         catalog
             .routing
@@ -133,6 +135,7 @@ impl Vhost {
                 let changes = entries.exchange_deleted(name, &removed.auto_deleted);
                 self.record(&mut catalog, changes);
             }
+            self.forget_names(removed.auto_deleted.iter().chain([name]));
             self.changed(&catalog);
             self.exchanges_gone(&catalog.routing);
         }
@@ -203,6 +206,7 @@ impl Vhost {
                 let changes = entries.unbound(&binding, &removed.auto_deleted);
                 self.record(&mut catalog, changes);
             }
+            self.forget_names(&removed.auto_deleted);
             self.changed(&catalog);
             if !removed.auto_deleted.is_empty() {
                 self.exchanges_gone(&catalog.routing);

@@ -11,6 +11,7 @@ mod clock;
 mod dead_letters;
 mod definitions;
 mod durability;
+mod exchange_memory;
 mod exchanges;
 mod histories;
 mod ledger;

@@ -13,12 +13,14 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use crate::model::{
-    Body, BrokerError, ExchangeName, FieldTable, Message, Now, QueueId, Ticket, Traits,
+    Body, BrokerError, ExchangeName, FieldTable, Message, NameHash, Now, QueueId, Ticket, Traits,
     envelope_parts,
 };
+use crate::queue::Known;
 use crate::routing::{Needs, Publish, Routed, RoutingTable};
 use crate::store::Settled;
 
+use super::exchange_memory::ExchangeMemory;
 use super::properties::{Notable, without_blind_copies};
 use super::random::Dice;
 use super::reply_to::{self, ReplyTargets};
@@ -72,6 +74,17 @@ pub struct Publisher {
     dice: Dice,
     /// Whether messages are copied to the exchange of traces.
     traced: bool,
+    /// Names that exchanges remember of this batch.
+    named: Vec<Named>,
+}
+
+/// The name of a message, by its number in the batch.
+#[derive(Debug)]
+struct Named {
+    number: u32,
+    memory: Arc<ExchangeMemory>,
+    name: NameHash,
+    known: Known,
 }
 
 #[derive(Debug)]
@@ -81,6 +94,8 @@ struct Route {
     targets: Box<[u32]>,
     /// What can change where it leads.
     needs: Needs,
+    /// By what the exchange knows copies.
+    memory: Option<Arc<ExchangeMemory>>,
 }
 
 impl Publisher {
@@ -110,6 +125,7 @@ impl Publisher {
             routed: Routed::default(),
             own_targets: Vec::new(),
             dice: Dice::new(),
+            named: Vec::new(),
         }
     }
 
@@ -151,6 +167,13 @@ impl Publisher {
             };
         }
         let traits = Traits::new(incoming.persistent);
+        if let Some(memory) = &self.route_list[route].memory {
+            let (memory, stored) = (Arc::clone(memory), self.is_stored(traits, targets));
+            if self.is_copy(memory, incoming.header, stored) {
+                return Ok(true);
+            }
+        }
+        let targets = &self.route_list[route].targets;
         let number = self
             .batch
             .store(incoming.envelope, incoming.header, incoming.body, traits);
@@ -195,6 +218,7 @@ impl Publisher {
     pub fn flush(&mut self, settled: &[Settled], now: Now, wakes: &mut Wakes) -> Ticket {
         if self.batch.count() > 0 {
             self.batch.flush(&mut self.targets, now, wakes);
+            self.note_names(now);
             if self.route_list.len() > ROUTES_MAX {
                 self.forget_routes();
             }
@@ -257,6 +281,7 @@ impl Publisher {
             envelope: envelope.into(),
             targets: self.own_targets.as_slice().into(),
             needs,
+            memory: self.vhost.exchange_memory(exchange),
         };
         let index = self.route_list.len();
         self.routes.insert(route.envelope.clone(), index);
@@ -350,6 +375,9 @@ impl Publisher {
         if self.own_targets.is_empty() {
             return Ok(false);
         }
+        if self.is_copy_by(incoming.envelope, incoming.header, notable.traits())? {
+            return Ok(true);
+        }
         let number = self.batch.store(
             incoming.envelope,
             incoming.header,
@@ -359,6 +387,74 @@ impl Publisher {
         self.batch
             .enqueue(number, &self.own_targets, &mut self.targets);
         Ok(true)
+    }
+
+    /// Whether a message with these targets is to be written down.
+    fn is_stored(&self, traits: Traits, targets: &[u32]) -> bool {
+        let is_stored = |target: &u32| self.targets[*target as usize].host.is_stored();
+        traits.persistent() && targets.iter().any(is_stored)
+    }
+
+    /// Whether the exchange in an envelope has had a message before that goes to
+    /// `own_targets`.
+    fn is_copy_by(
+        &mut self,
+        envelope: &[u8],
+        header: &[u8],
+        traits: Traits,
+    ) -> Result<bool, BrokerError> {
+        let route = self.route(envelope)?;
+        let Some(memory) = &self.route_list[route].memory else {
+            return Ok(false);
+        };
+        let (memory, stored) = (
+            Arc::clone(memory),
+            self.is_stored(traits, &self.own_targets),
+        );
+        Ok(self.is_copy(memory, header, stored))
+    }
+
+    /// Whether an exchange has had a message before. If not, its name is that of
+    /// the message that is stored next.
+    fn is_copy(&mut self, memory: Arc<ExchangeMemory>, header: &[u8], stored: bool) -> bool {
+        let as_new = match stored {
+            true => Known::Stored,
+            false => Known::InMemory,
+        };
+        let now = self.clock.now().millis();
+        match memory.take(header, as_new, now) {
+            None => false,
+            Some((name, None)) => {
+                self.named.push(Named {
+                    number: self.batch.count(),
+                    memory,
+                    name,
+                    known: as_new,
+                });
+                false
+            }
+            Some((_, Some(Known::InMemory))) => true,
+            Some((name, Some(Known::Stored))) => {
+                let record = self.batch.record();
+                record.named(memory.id(), memory.rule(), Vec::new(), &[name]);
+                true
+            }
+        }
+    }
+
+    /// Has the names of the batch's messages written down with them. One that a
+    /// queue refused may come again.
+    fn note_names(&mut self, now: Now) {
+        for named in self.named.drain(..) {
+            let Named { memory, name, .. } = &named;
+            if self.batch.refused().binary_search(&named.number).is_ok() {
+                memory.forget(*name);
+            } else if named.known == Known::Stored {
+                let seen = vec![(now.millis(), *name)];
+                let record = self.batch.record();
+                record.named(memory.id(), memory.rule(), seen, &[]);
+            }
+        }
     }
 
     /// Has a copy made of a message that was just sent.

@@ -192,6 +192,11 @@ impl QueueHost {
             messages.clear();
             return None;
         }
+        if self.settings.rules.deduplication.is_some()
+            && let Some(storage) = &self.storage
+        {
+            state.queue.forget_names(&storage.refused_names(self.id));
+        }
         let published = if state.queue.rules().may_refuse() {
             self.publish_each(&mut state, messages, now, wakes)
         } else {
@@ -218,7 +223,7 @@ impl QueueHost {
             self.hand_out(state, now, wakes);
             let all = all.get_or_insert_with(|| Published {
                 first: published.first,
-                unplaced: Vec::new(),
+                ..Published::default()
             });
             debug_assert_eq!(
                 published.first.0,
@@ -228,6 +233,8 @@ impl QueueHost {
             let unplaced = published.unplaced.into_iter();
             all.unplaced
                 .extend(unplaced.map(|(_, why)| (position as u32, why)));
+            all.named.extend(published.named);
+            all.repeated.extend(published.repeated);
         }
         all.unwrap_or_default()
     }

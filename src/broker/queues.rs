@@ -209,6 +209,7 @@ impl Vhost {
         if let Some(entries) = entries {
             self.record(catalog, entries.queue_deleted(host, &auto_deleted));
         }
+        self.forget_names(&auto_deleted);
         if let Some(storage) = self.ledger.storage() {
             storage.forget(host.id(), host.settings().durable);
         }

@@ -70,7 +70,8 @@ impl Vhost {
         let catalog = &mut *self.catalog.lock();
         catalog.is_stored = true;
         for (name, settings) in stored.exchanges {
-            let settings = policy::exchange_settings(
+            let names_id = settings.names_id;
+            let mut settings = policy::exchange_settings(
                 &name,
                 &self.name,
                 settings.kind.name(),
@@ -79,6 +80,10 @@ impl Vhost {
                 settings.internal,
                 Arc::unwrap_or_clone(settings.arguments),
             )?;
+            settings.names_id = names_id;
+            let names = names_id.and_then(|id| queues.remove(&id));
+            let names = names.map(|found| found.names).unwrap_or_default();
+            self.remember_names(&name, &settings, names);
             let settings = self.ruled_exchange(&name, settings);
             catalog.routing.declare_exchange(name, settings);
         }
@@ -136,5 +141,6 @@ fn restored(found: RecoveredQueue) -> Restored {
         redelivered_below: found.redelivered_below,
         deliveries: found.deliveries,
         runs: found.runs.into_iter().map(run).collect(),
+        names: found.names,
     }
 }

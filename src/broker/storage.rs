@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use foldhash::HashMap;
 use parking_lot::Mutex;
 
-use crate::model::{Message, Page, Progress, QueueId, Ticket, Verdict};
-use crate::store::metadata::{self, Definitions, Health, Metadata, MetadataError};
+use crate::model::{NameHash, Page, Progress, QueueId, Ticket, Verdict};
+use crate::store::metadata::{
+    self, Definitions, Health, Metadata, MetadataError, VhostDefinitions,
+};
 use crate::store::{
-    Disk, Opened, PageContent, PageOutJob, RecoveredQueue, Report, Returned, Run, Settled, Store,
-    StoreError, StoreSettings, definitions_file,
+    Disk, NewRecord, Opened, PageContent, PageOutJob, RecoveredQueue, Report, Returned, Settled,
+    Store, StoreError, StoreSettings, definitions_file,
 };
 
 use super::{Clock, Durability, Waiters};
@@ -115,7 +117,7 @@ impl Storage {
         let ids: Vec<QueueId> = definitions
             .vhosts
             .iter()
-            .flat_map(|vhost| vhost.queues.iter().map(|(_, id, _)| *id))
+            .flat_map(VhostDefinitions::store_ids)
             .collect();
         let waiters = Arc::new(Waiters::default());
         let observed = Arc::clone(&waiters);
@@ -222,8 +224,8 @@ impl Storage {
     }
 
     /// Appends messages and settlements to the log as one record.
-    pub(super) fn append(&self, settled: &[Settled], runs: &[Run], messages: &[Message]) -> Ticket {
-        let log = self.store.append(settled, runs, messages);
+    pub(super) fn append(&self, record: &NewRecord<'_>) -> Ticket {
+        let log = self.store.append_record(record);
         let definitions = self.metadata.submitted();
         if self.metadata.durable() < definitions {
             let mut gates = self.gates.lock();
@@ -231,6 +233,11 @@ impl Storage {
             self.any_gates.store(true, Ordering::Release);
         }
         log
+    }
+
+    /// Names of a queue that are in no record, because the log refused it.
+    pub(super) fn refused_names(&self, queue: QueueId) -> Vec<NameHash> {
+        self.store.refused_names(queue)
     }
 
     /// Writes settlements and returns down.

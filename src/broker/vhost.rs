@@ -11,10 +11,11 @@ use arc_swap::ArcSwap;
 use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
 
-use crate::model::{BrokerError, ConnectionId, QueueName, UserName, VhostName};
+use crate::model::{BrokerError, ConnectionId, ExchangeName, QueueName, UserName, VhostName};
 use crate::routing::RoutingTable;
 
 use super::QueueHost;
+use super::exchange_memory::ExchangeMemory;
 use super::histories::Histories;
 use super::ledger::Ledger;
 use super::rulebook::SharedRulebook;
@@ -38,6 +39,8 @@ pub struct Vhost {
     pub(super) catalog: Mutex<Catalog>,
     pub(super) histories: Mutex<Histories>,
     pub(super) queues: RwLock<HashMap<QueueName, Arc<QueueHost>>>,
+    /// Of exchanges that know copies of messages.
+    pub(super) memories: RwLock<HashMap<ExchangeName, Arc<ExchangeMemory>>>,
     snapshot: ArcSwap<RoutingTable>,
     snapshot_stale: AtomicBool,
     version: AtomicU64,
@@ -70,6 +73,7 @@ impl Vhost {
             catalog: Mutex::new(catalog),
             histories: Mutex::default(),
             queues: RwLock::default(),
+            memories: RwLock::default(),
             snapshot_stale: AtomicBool::new(true),
             version: AtomicU64::new(1),
             traced: AtomicBool::new(false),

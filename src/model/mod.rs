@@ -6,6 +6,7 @@ mod erlang;
 mod error;
 mod ids;
 mod message;
+mod name_hash;
 mod names;
 mod progress;
 mod properties;
@@ -25,6 +26,7 @@ pub use message::{
     ALONE_OVERHEAD_BYTES, BLOCK_BYTES, Block, BlockBuilder, Body, LARGE_BODY_BYTES,
     MEMORY_OVERHEAD_BYTES, Message, envelope_parts,
 };
+pub use name_hash::NameHash;
 pub use names::{ConsumerTag, ExchangeName, QueueName, UserName, VhostName};
 pub use progress::{Progress, TicketRange, Verdict};
 pub use properties::{CANCEL_HEADER, DELAY_HEADER, DELIVER_AT_HEADER, TIMER_MAX, deliver_at};

@@ -42,12 +42,6 @@ impl Message {
         u64::try_from(ttl).ok()
     }
 
-    /// The application's name for it.
-    #[must_use]
-    pub fn message_id(&self) -> Option<&str> {
-        self.properties().message_id
-    }
-
     /// When it is to be delivered, in milliseconds since 1970, if that is
     /// later than its arrival.
     #[must_use]

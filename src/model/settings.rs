@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use leveret_protocol::SmolStr;
 
-use super::{ConnectionId, ExchangeName, FieldTable, QueueName, QueueRules};
+use super::{
+    ConnectionId, Deduplication, ExchangeName, FieldTable, QueueId, QueueName, QueueRules,
+};
 
 /// An exchange type's name, known to `routing::EXCHANGE_TYPES`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -29,6 +31,8 @@ pub enum ExchangeKind {
     RecentHistory,
     /// Matches as the type does that its argument `x-delayed-type` names.
     Delayed,
+    /// Every binding matches, but copies of earlier messages go nowhere.
+    Deduplicating,
 }
 
 /// What a consistent-hash exchange hashes.
@@ -49,7 +53,7 @@ pub enum HashOn {
 
 impl ExchangeKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Direct,
         Self::Fanout,
         Self::Topic,
@@ -59,6 +63,7 @@ impl ExchangeKind {
         Self::ModulusHash,
         Self::RecentHistory,
         Self::Delayed,
+        Self::Deduplicating,
     ];
 
     /// The kind of that name; `None` for a type that is not known.
@@ -80,6 +85,7 @@ impl ExchangeKind {
             Self::ModulusHash => "x-modulus-hash",
             Self::RecentHistory => "x-recent-history",
             Self::Delayed => "x-delayed-message",
+            Self::Deduplicating => "x-message-deduplication",
         }
     }
 }
@@ -109,6 +115,10 @@ pub struct ExchangeSettings {
     pub history_length: usize,
     /// As which kind it matches, if it is a delayed exchange; another kind.
     pub delayed_kind: Option<ExchangeKind>,
+    /// Which messages are taken for copies of earlier ones and go nowhere.
+    pub deduplication: Option<Deduplication>,
+    /// By what number the store knows the names for that; given when it is new.
+    pub names_id: Option<QueueId>,
     /// The arguments as declared, for listings.
     pub arguments: Arc<FieldTable>,
 }
@@ -126,6 +136,8 @@ impl ExchangeSettings {
             hash_on: HashOn::default(),
             history_length: HISTORY_LENGTH,
             delayed_kind: None,
+            deduplication: None,
+            names_id: None,
             arguments: Arc::default(),
         }
     }

@@ -2,12 +2,14 @@
 //!
 //! Most mean something to exchanges of one type only and are free on others.
 //! They are not compared when an exchange is declared again: RabbitMQ compares
-//! none but the alternate.
+//! none but the alternate. Those of deduplication are, so that nobody relies on
+//! what is not there.
 
 use leveret_protocol::SmolStr;
 
 use super::arguments::ArgumentSpec;
-use super::values::Invalid;
+use super::queue_arguments::{deduplication, header_name};
+use super::values::{Invalid, flag, positive, some_milliseconds};
 use crate::model::{ExchangeKind, ExchangeName, ExchangeSettings, FieldValue, HashOn, erlang_term};
 
 /// Of `exchange.declare`. The type of a delayed exchange stands before what
@@ -19,6 +21,53 @@ pub static EXCHANGE_ARGUMENTS: &[ArgumentSpec<ExchangeSettings>] = &[
         compared: true,
         apply: |settings, value| {
             settings.alternate = Some(ExchangeName::from(name(value)?));
+            Ok(())
+        },
+    },
+    ArgumentSpec {
+        name: "x-message-deduplication",
+        doc: "Whether copies of earlier messages go nowhere.",
+        compared: true,
+        apply: |settings, value| {
+            if flag(value)? {
+                settings.deduplication.get_or_insert_with(deduplication);
+            }
+            Ok(())
+        },
+    },
+    ArgumentSpec {
+        name: "x-deduplication-header",
+        doc: "The header that names a message for that.",
+        compared: true,
+        apply: |settings, value| {
+            let header = header_name(value)?;
+            if let Some(deduplication) = &mut settings.deduplication {
+                deduplication.header = header;
+            }
+            Ok(())
+        },
+    },
+    ArgumentSpec {
+        name: "x-cache-size",
+        doc: "How many of these names are remembered.",
+        compared: true,
+        apply: |settings, value| {
+            let count = positive(value)?;
+            if let Some(deduplication) = &mut settings.deduplication {
+                deduplication.count = count;
+            }
+            Ok(())
+        },
+    },
+    ArgumentSpec {
+        name: "x-cache-ttl",
+        doc: "For how many milliseconds they are remembered.",
+        compared: true,
+        apply: |settings, value| {
+            let time = some_milliseconds(value)?;
+            if let Some(deduplication) = &mut settings.deduplication {
+                deduplication.time = Some(time);
+            }
             Ok(())
         },
     },

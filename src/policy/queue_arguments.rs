@@ -276,11 +276,7 @@ pub static QUEUE_ARGUMENTS: &[ArgumentSpec<QueueSettings>] = &[
         doc: "Whether copies of earlier messages are dropped.",
         compared: true,
         apply: |queue, value| {
-            queue.rules.deduplication = flag(value)?.then(|| Deduplication {
-                header: DEDUPLICATION_HEADER.into(),
-                count: CACHE_SIZE,
-                time: None,
-            });
+            queue.rules.deduplication = flag(value)?.then(deduplication);
             Ok(())
         },
     },
@@ -406,7 +402,16 @@ fn linear_retry(queue: &mut QueueSettings) -> Option<&mut Retry> {
     retry.filter(|retry| retry.growth == Growth::Linear)
 }
 
-fn header_name(value: &FieldValue) -> Result<Arc<str>, Invalid> {
+/// What knows copies of messages unless it is told otherwise.
+pub(super) fn deduplication() -> Deduplication {
+    Deduplication {
+        header: DEDUPLICATION_HEADER.into(),
+        count: CACHE_SIZE,
+        time: None,
+    }
+}
+
+pub(super) fn header_name(value: &FieldValue) -> Result<Arc<str>, Invalid> {
     match short_text(value)? {
         "" => Err(expected("the name of a header", "''")),
         name => Ok(name.into()),

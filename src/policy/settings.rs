@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arguments::{ArgumentSpec, CONSUMER_ARGUMENTS};
 use super::exchange_arguments::{EXCHANGE_ARGUMENTS, check_delayed};
-use super::queue_arguments::QUEUE_ARGUMENTS;
+use super::queue_arguments::{QUEUE_ARGUMENTS, deduplication};
 use super::values::Invalid;
 use crate::model::{
     BrokerError, ConnectionId, Entity, ExchangeKind, ExchangeName, ExchangeSettings, FieldTable,
@@ -123,6 +123,9 @@ pub fn exchange_settings(
         internal,
         ..ExchangeSettings::new(ExchangeKind::from_name(kind).ok_or_else(unknown)?)
     };
+    if settings.kind == ExchangeKind::Deduplicating {
+        settings.deduplication = Some(deduplication());
+    }
     let exchange = || Entity::Exchange(name.clone(), vhost.clone());
     apply(EXCHANGE_ARGUMENTS, &mut settings, &arguments, exchange)?;
     check_delayed(&settings).map_err(BrokerError::ArgumentInvalid)?;

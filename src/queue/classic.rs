@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::backlog::{Arrival, Backlog};
 use super::consumers::{Consumers, Taker};
-use super::deduplicate::Memory;
+use super::deduplicate::{Known, Memory};
 use super::groups::Groups;
 use super::lag::Lag;
 use super::paging::Limits;
@@ -23,7 +23,8 @@ use super::{
     Unplaced, UnsettledSlot,
 };
 use crate::model::{
-    ConsumerKey, DeathReason, Message, Now, Overflow, Page, QueueRules, QueueSettings, Sequence,
+    ConsumerKey, DeathReason, Message, NameHash, Now, Overflow, Page, QueueRules, QueueSettings,
+    Sequence,
 };
 
 /// A classic queue.
@@ -61,6 +62,7 @@ pub struct Queue {
     pub(super) limits: Limits,
     pub(super) enqueued: u64,
     pub(super) settled: u64,
+    pub(super) duplicates: u64,
     pub(super) purged: u64,
     pub(super) lost: u64,
 }
@@ -100,7 +102,7 @@ impl Queue {
             memory: rules
                 .deduplication
                 .clone()
-                .map(|rule| Box::new(Memory::new(rule))),
+                .map(|rule| Box::new(Memory::new(rule, restored.names))),
             unsettled: Unsettled::default(),
             consumers: Consumers::new(rules.single_active_consumer),
             lag: Lag::default(),
@@ -115,6 +117,7 @@ impl Queue {
             limits,
             enqueued: 0,
             settled: 0,
+            duplicates: 0,
             purged: 0,
             lost: 0,
             has_rules: !rules.is_plain(),
@@ -203,6 +206,7 @@ impl Queue {
             consumers: self.consumers.len(),
             enqueued: self.enqueued,
             settled: self.settled,
+            duplicates: self.duplicates,
             purged: self.purged,
             lost: self.lost,
         }
@@ -226,7 +230,7 @@ impl Queue {
         let published = if alike && !messages.iter().any(|one| one.traits().is_special()) {
             Published {
                 first: self.backlog.append(messages),
-                unplaced: Vec::new(),
+                ..Published::default()
             }
         } else {
             self.publish_each(messages, now.millis())
@@ -426,6 +430,14 @@ impl Queue {
         }
         self.check();
         count
+    }
+
+    /// Forgets the names of messages that the log refused: they were not
+    /// confirmed, and are no copies when they come again.
+    pub fn forget_names(&mut self, names: &[NameHash]) {
+        if let Some(memory) = &mut self.memory {
+            memory.forget(names);
+        }
     }
 
     /// What the store has to know; the host drains it after each command.
@@ -647,7 +659,7 @@ impl Queue {
     fn publish_each(&mut self, messages: &mut Vec<Message>, now: u64) -> Published {
         let mut published = Published {
             first: self.backlog.next(),
-            unplaced: Vec::new(),
+            ..Published::default()
         };
         for (position, message) in messages.drain(..).enumerate() {
             if message.traits().cancels() {
@@ -659,7 +671,7 @@ impl Queue {
                 self.cancel_scheduled(&message);
                 continue;
             }
-            if let Err(why) = self.admit(&message, now) {
+            if let Err(why) = self.admit(&message, now, &mut published) {
                 let sequence = self.backlog.skip_place();
                 published.unplaced.push((position as u32, why));
                 if why == Unplaced::Refused
@@ -674,6 +686,9 @@ impl Queue {
                         },
                         DeathReason::MaxLength,
                     );
+                } else if why == Unplaced::Duplicate {
+                    self.enqueued -= 1;
+                    self.duplicates += 1;
                 } else {
                     self.settled += 1;
                 }
@@ -700,15 +715,35 @@ impl Queue {
         published
     }
 
-    /// Whether a message may come in.
-    fn admit(&mut self, message: &Message, now: u64) -> Result<(), Unplaced> {
+    /// Whether a message may come in. What it is called is noted in `published`,
+    /// if the log is to know.
+    fn admit(
+        &mut self,
+        message: &Message,
+        now: u64,
+        published: &mut Published,
+    ) -> Result<(), Unplaced> {
         if self.rules.may_refuse() && self.is_full_for(message.body_bytes()) {
             return Err(Unplaced::Refused);
         }
-        if let Some(memory) = &mut self.memory
-            && memory.is_known(message, now)
-        {
-            return Err(Unplaced::Duplicate);
+        let Some(memory) = &mut self.memory else {
+            return Ok(());
+        };
+        let Some(name) = memory.name(&message.properties()) else {
+            return Ok(());
+        };
+        let as_new = match self.settings.durable && message.persistent() {
+            true => Known::Stored,
+            false => Known::InMemory,
+        };
+        match memory.take(name, as_new, now) {
+            None if as_new == Known::Stored => published.named.push((now, name)),
+            None => {}
+            Some(Known::Stored) => {
+                published.repeated.push(name);
+                return Err(Unplaced::Duplicate);
+            }
+            Some(Known::InMemory) => return Err(Unplaced::Duplicate),
         }
         Ok(())
     }

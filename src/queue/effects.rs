@@ -1,7 +1,7 @@
 //! What a queue is told and what it answers.
 
 use super::{ConsumerSlot, PageIn, UnsettledSlot};
-use crate::model::{ConsumerKey, DeathReason, Message, Sequence};
+use crate::model::{ConsumerKey, DeathReason, Message, NameHash, Sequence};
 
 /// One message handed out.
 #[derive(Clone, Debug)]
@@ -26,6 +26,13 @@ pub struct Published {
     /// Those that were not taken, ascending: their positions in what was
     /// published.
     pub unplaced: Vec<(u32, Unplaced)>,
+    /// Names of messages that are to survive, each with the time from which on
+    /// it is remembered: they are to be written down with their messages, in
+    /// the same record.
+    pub named: Vec<(u64, NameHash)>,
+    /// Names of those that were taken for copies of messages that survive:
+    /// confirmed only once the log has them.
+    pub repeated: Vec<NameHash>,
 }
 
 /// Why a queue does not take a message.
@@ -140,6 +147,8 @@ pub struct Counts {
     pub enqueued: u64,
     /// Messages that left by an ack, a discard or a delivery that needs none.
     pub settled: u64,
+    /// Messages that were not taken, because the queue had them before.
+    pub duplicates: u64,
     /// Messages that left by a purge.
     pub purged: u64,
     /// Messages that could not be read back from their page.

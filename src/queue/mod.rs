@@ -49,6 +49,7 @@ mod tests;
 pub use classic::Queue;
 pub use consumers::{ConsumerSlot, ConsumerSpec};
 pub use credit::ChannelCredit;
+pub use deduplicate::{Known, Memory};
 pub use effects::{
     Cancelled, ConsumeRefused, Counts, DeadLetter, Delivery, Get, Got, Outcome, Published, Unplaced,
 };

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ready::{Queued, Run};
-use crate::model::{Message, Page, PageTag, Sequence, SequenceRange};
+use crate::model::{Message, NameHash, Page, PageTag, Sequence, SequenceRange};
 
 /// A run to be written; the answer is [`Queue::paged_out`](super::Queue::paged_out).
 ///
@@ -112,6 +112,9 @@ pub struct Restored {
     pub deliveries: BTreeMap<Sequence, (u32, u64)>,
     /// The messages, all of them ready; ascending, without overlap.
     pub runs: Vec<RestoredRun>,
+    /// The names by which copies are told, with the times at which they were
+    /// seen; oldest first.
+    pub names: Vec<(u64, NameHash)>,
 }
 
 /// Some of a restored queue's messages.

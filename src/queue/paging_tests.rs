@@ -242,6 +242,7 @@ fn a_restored_queue_goes_on_where_it_stopped() {
             in_page(40, 1),
             resident(&[60, 62]),
         ],
+        ..Restored::default()
     });
     assert_eq!(queue.journal().freed, [page(20)], "nobody is in it");
     publish(&mut queue, 100..101);

@@ -332,7 +332,8 @@ impl Schedule {
 
 /// The hash of a message's `message-id`.
 fn name(message: &Message) -> Option<u64> {
-    message.message_id().map(|id| hash(id.as_bytes()))
+    let name = message.properties().message_id;
+    name.map(|id| hash(id.as_bytes()))
 }
 
 fn hash(id: &[u8]) -> u64 {

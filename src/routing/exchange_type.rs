@@ -26,6 +26,7 @@ pub static EXCHANGE_TYPES: &[ExchangeType] = &[
     random::TYPE,
     modulus_hash::TYPE,
     recent_history::TYPE,
+    fanout::DEDUPLICATING,
 ];
 
 /// One exchange type.

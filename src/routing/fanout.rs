@@ -17,6 +17,14 @@ pub(super) const TYPE: ExchangeType = ExchangeType {
     matcher: |_, _| Box::new(Fanout),
 };
 
+/// What is left of a message's way once it is known to be no copy, as the
+/// plugin for RabbitMQ has it.
+pub(super) const DEDUPLICATING: ExchangeType = ExchangeType {
+    kind: ExchangeKind::Deduplicating,
+    doc: "Takes every message that it has not had before, whatever its routing key.",
+    ..TYPE
+};
+
 #[derive(Clone, Debug)]
 struct Fanout;
 

@@ -2,19 +2,21 @@
 //! segments, and so which records are still needed. Kept by the log's thread
 //! alone, from the records that go by; a checkpoint writes it down.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use foldhash::HashMap;
 
 use crate::model::{QueueId, Sequence, SequenceRange};
 
-use super::log::{CameBack, QueueState};
+use super::log::{CameBack, Checkpoint, Names, QueueState};
+use super::names::NameLedger;
 use super::ranges::RangeSet;
 
 /// All durable queues.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     queues: HashMap<QueueId, QueueLedger>,
+    pub(super) names: NameLedger,
 }
 
 /// One durable queue.
@@ -102,12 +104,20 @@ impl Ledger {
     /// A queue was deleted, and all of it with it.
     pub(super) fn forget(&mut self, queue: QueueId) {
         self.queues.remove(&queue);
+        self.names.forget(queue);
     }
 
     /// Places were given to messages.
     pub(super) fn appended(&mut self, queue: QueueId, places: SequenceRange) {
         if let Some(queue) = self.queues.get_mut(&queue) {
             queue.next = queue.next.max(places.end);
+        }
+    }
+
+    /// Names were written to a file of the log.
+    pub(super) fn named(&mut self, names: &Names, file: u64) {
+        if self.queues.contains_key(&names.queue) {
+            self.names.note(names, file);
         }
     }
 
@@ -233,7 +243,15 @@ impl Ledger {
             .map_or(0, |queue| queue.covered.missing(places))
     }
 
-    /// Everything, for a checkpoint.
+    /// A checkpoint, with the names of these files.
+    pub(super) fn checkpoint(&self, files: &BTreeSet<u64>) -> Checkpoint {
+        Checkpoint {
+            queues: self.states(),
+            names: self.names.of_files(files),
+        }
+    }
+
+    /// All queues, for a checkpoint.
     pub(super) fn states(&self) -> Vec<QueueState> {
         let mut states: Vec<QueueState> = self
             .queues

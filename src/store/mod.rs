@@ -24,6 +24,7 @@ mod inspect;
 mod ledger;
 mod log;
 pub mod metadata;
+mod names;
 mod octets;
 mod ranges;
 mod recovery;
@@ -43,7 +44,7 @@ use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 
-use crate::model::{Message, Page, Progress, QueueId, Ticket};
+use crate::model::{Message, NameHash, Page, Progress, QueueId, Ticket};
 
 pub use database::{DEFINITIONS_NAME, definitions_file};
 pub use error::StoreError;
@@ -52,7 +53,7 @@ pub use inspect::{
     DamageSummary, DefinitionsSummary, FileKind, FileSummary, InspectError, Inspection, LogSummary,
     PlaceRange, QueueSummary, Repaired, RepairedQueue, SegmentSummary, inspect, repair,
 };
-pub use log::{Damage, DamageKind, Returned, Run, Settled};
+pub use log::{Damage, DamageKind, Names, NewRecord, Returned, Run, Settled};
 pub use recovery::{RecoveredContent, RecoveredQueue, RecoveredRun, Report};
 pub use segment::{PageContent, PageOutJob, PageSource};
 pub use settings::StoreSettings;
@@ -183,7 +184,24 @@ impl Store {
     /// count with them or not at all, as one record. Durable once
     /// [`Store::progress`] has reached the ticket.
     pub fn append(&self, settled: &[Settled], runs: &[Run], messages: &[Message]) -> Ticket {
-        self.shared.append(settled, runs, messages)
+        self.append_record(&NewRecord {
+            settled,
+            runs,
+            messages,
+            ..NewRecord::default()
+        })
+    }
+
+    /// The same of a record that has names too.
+    pub fn append_record(&self, record: &NewRecord<'_>) -> Ticket {
+        self.shared.append(record)
+    }
+
+    /// Names of a queue whose records were refused since this was asked last:
+    /// shown before the refusal is.
+    #[must_use]
+    pub fn refused_names(&self, queue: QueueId) -> Vec<NameHash> {
+        self.shared.refused_names.take(queue)
     }
 
     /// Writes settlements and returns down, within a few milliseconds.

@@ -6,11 +6,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+use foldhash::HashMap;
 use parking_lot::{Condvar, Mutex};
 
-use crate::model::{Message, Progress, QueueId, SequenceRange, Ticket, TicketRange};
+use crate::model::{NameHash, Progress, QueueId, SequenceRange, Ticket, TicketRange};
 
-use super::log::{HEADER_BYTES, QueueState, RecordKind, Returned, Run, Settled, put_messages};
+use super::log::{
+    HEADER_BYTES, Names, NewRecord, QueueState, RecordKind, Returned, Run, Settled, put_messages,
+};
 use super::octets;
 use super::segment::SegmentEvent;
 
@@ -33,6 +36,7 @@ pub(super) struct Shared {
     /// Writing pages has just failed.
     pub(super) paging_stalled: AtomicBool,
     events: Mutex<Vec<SegmentEvent>>,
+    pub(super) refused_names: RefusedNames,
     observer: Observer,
 }
 
@@ -71,6 +75,17 @@ pub(super) struct Record {
     pub(super) runs: usize,
     /// Settlements that are part of it.
     pub(super) settled: Vec<Settled>,
+    pub(super) names: Vec<Names>,
+    /// Names without which it does not count.
+    pub(super) repeated: Vec<(QueueId, NameHash)>,
+}
+
+/// Names that are in no record of the log, because it refused theirs.
+#[derive(Debug, Default)]
+pub(super) struct RefusedNames {
+    /// Hardly ever: nobody locks it for nothing.
+    any: AtomicBool,
+    queues: Mutex<HashMap<QueueId, Vec<NameHash>>>,
 }
 
 /// Queues that come and go.
@@ -106,18 +121,19 @@ impl Shared {
             pending_bytes: AtomicU64::new(0),
             paging_stalled: AtomicBool::new(false),
             events: Mutex::default(),
+            refused_names: RefusedNames::default(),
             observer,
         })
     }
 
     /// Appends a messages record.
-    pub(super) fn append(&self, settled: &[Settled], runs: &[Run], messages: &[Message]) -> Ticket {
+    pub(super) fn append(&self, new: &NewRecord<'_>) -> Ticket {
         let mut pending = self.pending.lock();
         pending.last_ticket += 1;
         let ticket = Ticket(pending.last_ticket);
         let start = pending.buffer.len();
         pending.buffer.resize(start + HEADER_BYTES, 0);
-        put_messages(&mut pending.buffer, settled, runs, messages.iter());
+        put_messages(&mut pending.buffer, new);
         let payload = pending.buffer.get(start + HEADER_BYTES..);
         let payload = payload.unwrap_or_default();
         let record = Record {
@@ -126,13 +142,15 @@ impl Shared {
             payload_bytes: payload.len() as u32,
             payload_crc: crc32c::crc32c(payload),
             kind: RecordKind::Messages,
-            runs: runs.len(),
-            settled: settled.to_vec(),
+            runs: new.runs.len(),
+            settled: new.settled.to_vec(),
+            names: new.names.to_vec(),
+            repeated: new.repeated.to_vec(),
         };
         octets::pad(&mut pending.buffer);
         pending.records.push(record);
         let places = |run: &Run| (run.queue, SequenceRange::new(run.first, run.count.into()));
-        pending.runs.extend(runs.iter().map(places));
+        pending.runs.extend(new.runs.iter().map(places));
         let waiting = pending.buffer.len() as u64;
         self.pending_bytes.store(waiting, Ordering::Release);
         self.wake(&mut pending);
@@ -295,6 +313,32 @@ impl Shared {
 
     pub(super) fn segment_events(&self) -> Vec<SegmentEvent> {
         std::mem::take(&mut *self.events.lock())
+    }
+}
+
+impl RefusedNames {
+    /// These are not in the log.
+    pub(super) fn add(&self, names: &[Names]) {
+        if names.is_empty() {
+            return;
+        }
+        let mut queues = self.queues.lock();
+        for of_queue in names {
+            let refused = queues.entry(of_queue.queue).or_default();
+            refused.extend(of_queue.seen.iter().map(|(_, name)| *name));
+        }
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Takes out those of a queue.
+    pub(super) fn take(&self, queue: QueueId) -> Vec<NameHash> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut queues = self.queues.lock();
+        let names = queues.remove(&queue).unwrap_or_default();
+        self.any.store(!queues.is_empty(), Ordering::Release);
+        names
     }
 }
 

@@ -15,6 +15,7 @@ mod cycles;
 mod definitions;
 mod disk;
 mod drain;
+mod exactly_once;
 mod full_disk;
 mod ledger;
 mod load;

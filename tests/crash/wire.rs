@@ -200,6 +200,34 @@ impl Wire {
         content::encode(&mut self.outbound, 1, &method, &encoded, body, FRAME_MAX);
     }
 
+    /// Lays a publish straight to a queue out, persistent and with a name.
+    pub fn put_named(&mut self, queue: &str, message_id: String, body: &[u8]) {
+        self.put_named_to("", queue, message_id, body);
+    }
+
+    /// The same through an exchange.
+    pub fn put_named_to(
+        &mut self,
+        exchange: &str,
+        routing_key: &str,
+        message_id: String,
+        body: &[u8],
+    ) {
+        let method = BasicPublish {
+            exchange,
+            routing_key,
+            ..BasicPublish::default()
+        };
+        let properties = Properties {
+            delivery_mode: Some(2),
+            message_id: Some(message_id),
+            ..Properties::default()
+        };
+        let mut encoded = Vec::new();
+        properties.encode(&mut encoded);
+        content::encode(&mut self.outbound, 1, &method, &encoded, body, FRAME_MAX);
+    }
+
     /// Sends what was laid out.
     pub fn flush(&mut self) -> Result<(), Gone> {
         let written = self.stream.write_all(&self.outbound);

@@ -17,6 +17,7 @@ mod confirms;
 mod consuming;
 mod dead_letters;
 mod deaths;
+mod deduplication;
 mod delivery_limit;
 mod equivalence;
 mod events;

@@ -23,10 +23,21 @@ pub fn entries(input: &[u8]) -> Entries<'_> {
 /// # Errors
 /// 502 if the entries up to there are malformed or the value exceeds the limits.
 pub fn find(input: &[u8], name: &str, limits: &Limits) -> Result<Option<FieldValue>, DecodeError> {
+    match find_raw(input, name)? {
+        Some(value) => value.decode(limits).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// As [`find`], without interpreting the value: nothing is allocated.
+///
+/// # Errors
+/// 502 if the entries up to there are malformed.
+pub fn find_raw<'a>(input: &'a [u8], name: &str) -> Result<Option<RawValue<'a>>, DecodeError> {
     for entry in Octets(input) {
         let (key, value) = entry?;
         if key == name.as_bytes() {
-            return value.decode(limits).map(Some);
+            return Ok(Some(value));
         }
     }
     Ok(None)

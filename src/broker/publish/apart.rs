@@ -22,6 +22,9 @@ impl Publisher {
         if self.own_targets.is_empty() {
             return Ok(false);
         }
+        if self.is_copy_by(incoming.envelope, incoming.header, traits)? {
+            return Ok(true);
+        }
         let number = self
             .batch
             .store(incoming.envelope, incoming.header, incoming.body, traits);

@@ -137,7 +137,7 @@ impl Batch {
                 note_refused(&mut self.refused, &target.pending, &published.unplaced);
             }
             if is_stored {
-                self.record.placed(target.host.id(), published);
+                self.record.published(&target.host, published);
             }
             target.pending.clear();
         }

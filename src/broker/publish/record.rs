@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::model::{Message, Now, QueueId, Sequence, Ticket};
+use crate::model::{Deduplication, Message, NameHash, Now, QueueId, Sequence, Ticket};
 use crate::queue::Published;
-use crate::store::{Run, Settled};
+use crate::store::{Names, NewRecord, Run, Settled};
 
 use super::super::{QueueHost, Storage, Wakes};
 
@@ -25,9 +25,9 @@ pub(in crate::broker) fn deliver(
             record.choose(position as u32, position, message);
         }
     }
-    let first = host.publish(messages, now, wakes);
+    let published = host.publish(messages, now, wakes);
     if let Some(storage) = storage {
-        record.placed(host.id(), first);
+        record.published(host, published);
         record.append(storage, &[]);
     }
 }
@@ -44,6 +44,10 @@ pub(in super::super) struct RecordDraft {
     chosen: Vec<(u32, u32)>,
     /// Whether a queue did not take one: it may be in the record for nothing.
     any_left_out: bool,
+    /// Names that queues remember from now on.
+    names: Vec<Names>,
+    /// Names of copies that were left out.
+    repeated: Vec<(QueueId, NameHash)>,
 }
 
 impl RecordDraft {
@@ -68,10 +72,23 @@ impl RecordDraft {
         self.chosen.push((position as u32, in_record));
     }
 
+    /// The queue at hand has taken its messages, as far as it says; `None` if it
+    /// was deleted.
+    pub(super) fn published(&mut self, host: &QueueHost, published: Option<Published>) {
+        if let (Some(published), Some(rule)) = (&published, &host.settings().rules.deduplication) {
+            let (named, repeated) = (published.named.clone(), &published.repeated);
+            self.named(host.id(), rule, named, repeated);
+        }
+        self.placed(host.id(), published);
+    }
+
     /// The queue at hand has taken its messages, but for those that are named;
     /// `None` if it was deleted.
-    pub(super) fn placed(&mut self, queue: QueueId, published: Option<Published>) {
-        let Some(Published { first, unplaced }) = published else {
+    fn placed(&mut self, queue: QueueId, published: Option<Published>) {
+        let Some(Published {
+            first, unplaced, ..
+        }) = published
+        else {
             self.any_left_out |= !self.chosen.is_empty();
             self.chosen.clear();
             return;
@@ -102,9 +119,33 @@ impl RecordDraft {
         }
     }
 
+    /// A queue or an exchange has told messages by their names.
+    pub(super) fn named(
+        &mut self,
+        queue: QueueId,
+        rule: &Deduplication,
+        seen: Vec<(u64, NameHash)>,
+        repeated: &[NameHash],
+    ) {
+        if let Some(last) = self.names.last_mut()
+            && last.queue == queue
+        {
+            last.seen.extend(seen);
+        } else if !seen.is_empty() {
+            self.names.push(Names {
+                queue,
+                count_max: rule.count,
+                time_max: rule.time.unwrap_or_default(),
+                seen,
+            });
+        }
+        let repeated = repeated.iter().map(|name| (queue, *name));
+        self.repeated.extend(repeated);
+    }
+
     /// Appends the record, if there is anything in it; the next one begins.
     pub(in super::super) fn append(&mut self, storage: &Storage, settled: &[Settled]) -> Ticket {
-        let ticket = if self.runs.is_empty() && settled.is_empty() {
+        let ticket = if self.is_empty() && settled.is_empty() {
             Ticket(0)
         } else {
             self.append_again(storage, settled)
@@ -113,9 +154,9 @@ impl RecordDraft {
         ticket
     }
 
-    /// Whether no message is to be written down.
+    /// Whether no message is to be written down, or to be found there.
     pub(in super::super) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.runs.is_empty() && self.names.is_empty() && self.repeated.is_empty()
     }
 
     /// Appends the record and keeps it, because the log may refuse it.
@@ -127,7 +168,18 @@ impl RecordDraft {
         if std::mem::take(&mut self.any_left_out) {
             self.drop_unused();
         }
-        storage.append(settled, &self.runs, &self.messages)
+        let record = NewRecord {
+            settled,
+            runs: &self.runs,
+            messages: &self.messages,
+            names: &self.names,
+            repeated: &self.repeated,
+        };
+        let ticket = storage.append(&record);
+        // The second time, what they are copies of has had its chance: it was
+        // refused, and whoever published it knows.
+        self.repeated.clear();
+        ticket
     }
 
     /// The next record begins.
@@ -135,6 +187,8 @@ impl RecordDraft {
         self.messages.clear();
         self.runs.clear();
         self.numbers.clear();
+        self.names.clear();
+        self.repeated.clear();
         self.any_left_out = false;
     }
 
@@ -191,6 +245,7 @@ mod tests {
         Some(Published {
             first: Sequence(first),
             unplaced: unplaced.to_vec(),
+            ..Published::default()
         })
     }
 

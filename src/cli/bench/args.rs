@@ -67,6 +67,15 @@ pub struct BenchArgs {
     #[arg(long)]
     pub durable: bool,
 
+    /// Declare the queues with an argument, as in `x-message-deduplication=true`; true, false
+    /// and whole numbers are what they look like. May be given several times.
+    #[arg(long = "queue-argument", value_name = "NAME=VALUE", value_parser = parse_argument)]
+    pub queue_arguments: Vec<(String, Argument)>,
+
+    /// Give each message a message-id of its own.
+    #[arg(long)]
+    pub message_ids: bool,
+
     /// Exchange to publish to.
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = ExchangeKind::Default)]
     pub exchange: ExchangeKind,
@@ -109,6 +118,28 @@ pub struct BenchArgs {
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// The value of a queue's argument.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Argument {
+    /// `true` or `false`.
+    Flag(bool),
+    /// A whole number.
+    Number(i64),
+    /// Anything else.
+    Text(String),
+}
+
+fn parse_argument(text: &str) -> Result<(String, Argument), String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=VALUE is expected")?;
+    let value = match (value.parse(), value.parse()) {
+        (Ok(flag), _) => Argument::Flag(flag),
+        (_, Ok(number)) => Argument::Number(number),
+        _ => Argument::Text(value.to_owned()),
+    };
+    Ok((name.to_owned(), value))
 }
 
 /// Where producers publish to.

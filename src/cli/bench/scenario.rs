@@ -9,10 +9,11 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use leveret_protocol::{FieldTable, Properties};
+use leveret_protocol::{FieldTable, FieldValue, Properties};
 
-use super::args::{BenchArgs, ExchangeKind};
+use super::args::{Argument, BenchArgs, ExchangeKind};
 use super::stamp::STAMP_BYTES;
+use super::template::NO_NAME;
 use super::uri::AmqpUri;
 
 /// A run, with every option resolved and checked.
@@ -42,6 +43,10 @@ pub struct Scenario {
     pub persistent: bool,
     /// Durable queues and exchange.
     pub durable: bool,
+    /// Of the queues.
+    pub queue_arguments: FieldTable,
+    /// Each message has a name of its own.
+    pub message_ids: bool,
     /// Where producers publish to.
     pub exchange: ExchangeKind,
     /// See [`BenchArgs::bindings`].
@@ -115,6 +120,18 @@ pub struct Binding {
     pub header: Option<String>,
 }
 
+fn arguments(given: &[(String, Argument)]) -> FieldTable {
+    let value = |argument: &Argument| match argument {
+        Argument::Flag(flag) => FieldValue::from(*flag),
+        Argument::Number(number) => FieldValue::from(*number),
+        Argument::Text(text) => FieldValue::from(text.as_str()),
+    };
+    let entries = given.iter();
+    entries
+        .map(|(name, argument)| (name.as_str(), value(argument)))
+        .collect()
+}
+
 impl Scenario {
     /// Works out a scenario.
     ///
@@ -167,6 +184,8 @@ impl Scenario {
             rate: args.rate,
             persistent: args.persistent,
             durable: args.durable,
+            queue_arguments: arguments(&args.queue_arguments),
+            message_ids: args.message_ids,
             exchange,
             bindings: match exchange {
                 ExchangeKind::Topic => args.bindings.max(queues.into()),
@@ -332,6 +351,7 @@ impl Scenario {
         let properties = Properties {
             headers,
             delivery_mode: self.persistent.then_some(2),
+            message_id: self.message_ids.then(|| NO_NAME.to_owned()),
             ..Properties::default()
         };
         let mut encoded = Vec::new();

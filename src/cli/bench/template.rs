@@ -22,6 +22,8 @@ pub struct Template {
     /// The route of the next message, and where its head starts.
     next: usize,
     next_start: usize,
+    /// How far before its end a head has the message's name, if it has one.
+    name_before_end: Option<usize>,
 }
 
 impl Template {
@@ -35,6 +37,7 @@ impl Template {
             tail: Vec::new(),
             next: 0,
             next_start: 0,
+            name_before_end: None,
         };
         let mut message = Vec::new();
         for route in routes {
@@ -47,6 +50,11 @@ impl Template {
             let properties = scenario.properties(route);
             content::encode(&mut message, 1, &publish, &properties, &body, frame_max);
             let (head, tail) = message.split_at(message.len() - tail_bytes);
+            if scenario.message_ids {
+                let ends = head.windows(NAME_BYTES);
+                let place = ends.rev().position(|octets| octets == NO_NAME.as_bytes());
+                template.name_before_end = place.map(|behind| behind + NAME_BYTES);
+            }
             template.heads.extend_from_slice(head);
             template.routes.push((template.heads.len(), route.lane));
             if template.tail.is_empty() {
@@ -74,6 +82,12 @@ impl Template {
             (self.next, self.next_start) = (0, 0);
         }
         out.extend_from_slice(head);
+        if let Some(before_end) = self.name_before_end
+            && let Some(at) = out.len().checked_sub(before_end)
+            && let Some(place) = out.get_mut(at..at + NAME_BYTES)
+        {
+            put_name(place, stamp);
+        }
         let at = out.len() + frame::HEADER_BYTES;
         out.extend_from_slice(&self.tail);
         if let Some(place) = out.get_mut(at..at + STAMP_BYTES) {
@@ -94,10 +108,23 @@ impl Template {
     }
 }
 
+/// A message's name: producer and sequence, in hexadecimal digits.
+fn put_name(place: &mut [u8], stamp: &[u8; STAMP_BYTES]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (digits, octet) in place.chunks_exact_mut(2).zip(stamp) {
+        digits[0] = DIGITS[usize::from(octet >> 4)];
+        digits[1] = DIGITS[usize::from(octet & 15)];
+    }
+}
+
+/// What stands for a name in properties that are encoded before the run.
+pub const NO_NAME: &str = "----------------";
+const NAME_BYTES: usize = NO_NAME.len();
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use leveret_protocol::{ContentHeader, FrameKind, Limits, Method};
+    use leveret_protocol::{ContentHeader, FrameKind, Limits, Method, PropertyScan};
 
     use super::*;
     use crate::cli::bench::BenchArgs;
@@ -106,6 +133,27 @@ mod tests {
     struct Line {
         #[command(flatten)]
         args: BenchArgs,
+    }
+
+    #[test]
+    fn each_message_has_a_name_of_its_own_if_asked() {
+        let args = Line::parse_from(["bench", "--message-ids", "--queues=2"]).args;
+        let scenario = Scenario::new(&args).expect("the options are fine");
+        let mut template = Template::new(&scenario, &scenario.routes_of(0), 4_096);
+        for number in 0..4u8 {
+            let mut stamp = [0; STAMP_BYTES];
+            stamp[7] = 0xa0 + number;
+            let mut wire = Vec::new();
+            template.append(&mut wire, &stamp);
+            let (_, size) = frame::decode(&wire, 4_096).expect("valid").expect("whole");
+            let (frame, _) = frame::decode(&wire[size..], 4_096)
+                .expect("valid")
+                .expect("whole");
+            let header = ContentHeader::decode(frame.payload).expect("valid");
+            let name = format!("00000000000000a{number}");
+            let properties = PropertyScan::new(header.properties).expect("valid");
+            assert_eq!(properties.message_id, Some(name.as_str()));
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub fn set_up(connection: &mut Connection, scenario: &Scenario) -> Result<Vec<u6
         let declare = QueueDeclare {
             queue: &scenario.queue_name(queue),
             durable: scenario.durable,
+            arguments: scenario.queue_arguments.clone(),
             ..QueueDeclare::default()
         };
         connection.call(1, &declare, |method| {

@@ -30,6 +30,7 @@ impl Run {
                 consumers: self.consumers.len() as u32,
                 enqueued: self.enqueued,
                 settled: self.settled,
+                duplicates: self.duplicates,
                 purged: self.purged,
                 lost: self.lost,
             }

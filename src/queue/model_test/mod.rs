@@ -103,6 +103,7 @@ struct Run {
     /// When the queue was last in use.
     used_at: Time,
     enqueued: u64,
+    duplicates: u64,
     settled: u64,
     purged: u64,
     lost: u64,
@@ -157,6 +158,7 @@ impl Run {
             names: VecDeque::new(),
             used_at: START,
             enqueued: 0,
+            duplicates: 0,
             settled: 0,
             purged: 0,
             lost: 0,

@@ -40,7 +40,8 @@ impl Run {
                 refused.push(entry);
             } else if self.is_copy(&spec) {
                 unplaced.push((position as u32, Unplaced::Duplicate));
-                self.settled += 1;
+                self.enqueued -= 1;
+                self.duplicates += 1;
             } else {
                 self.store.live.insert(number);
                 self.messages.push(entry);

@@ -51,6 +51,7 @@ impl Run {
             redelivered_below: Sequence(below),
             deliveries,
             runs,
+            names: Vec::new(),
         };
         let settings = crate::model::QueueSettings {
             rules: self.rules.clone(),
@@ -58,6 +59,7 @@ impl Run {
         };
         self.queue = Queue::with_limits(settings, restored, self.limits, at(self.now));
         self.enqueued = self.messages.len() as u64;
+        self.duplicates = 0;
         (self.settled, self.purged, self.lost) = (0, 0, 0);
     }
 
@@ -95,7 +97,7 @@ impl Run {
         let was_out = entry.waits_until > 0;
         let has_waited = due > 0 || (was_out && entry.group.is_none());
         let must_wait = due > self.now && !was_out;
-        if must_wait || (has_waited && entry.number % 2 == 0) {
+        if must_wait || (has_waited && entry.number.is_multiple_of(2)) {
             SCHEDULED
         } else {
             entry.level

@@ -129,7 +129,9 @@ fn matching<'b>(
             let equal = |it: &&Binding| keys.contains(&key(it).as_str());
             bindings.into_iter().filter(equal).collect()
         }
-        ExchangeKind::Fanout | ExchangeKind::RecentHistory => bindings,
+        ExchangeKind::Fanout | ExchangeKind::RecentHistory | ExchangeKind::Deduplicating => {
+            bindings
+        }
         ExchangeKind::Topic => {
             let fits = |it: &&Binding, to: &&str| topic_matches(&words(&key(it)), &words(to));
             let matches = |it: &&Binding| keys.iter().any(|to| fits(it, to));

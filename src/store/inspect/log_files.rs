@@ -149,10 +149,10 @@ impl LogSurvey {
             }
             RecordKind::Checkpoint => {
                 summary.checkpoint_records += 1;
-                let Some(states) = log::read_checkpoint(layout, payload) else {
+                let Some(checkpoint) = log::read_checkpoint(layout, payload) else {
                     return false;
                 };
-                for state in states {
+                for state in checkpoint.queues {
                     let known = self.settled.entry(state.queue).or_default();
                     state.settled.into_iter().for_each(|one| known.insert(one));
                 }

@@ -23,7 +23,7 @@ use crate::model::{QueueId, SequenceRange};
 use super::error::StoreError;
 use super::files::Files;
 use super::log::{DamageKind, QueueState, log_number};
-use super::metadata::MetadataError;
+use super::metadata::{MetadataError, VhostDefinitions};
 use super::ranges::RangeSet;
 use super::recovery::{self, RecoveredContent, Recovery};
 use super::segment::{Registry, segment_number};
@@ -127,7 +127,10 @@ fn find(directory: &Path) -> Result<Found, InspectError> {
     let names = definitions.as_ref().map(ReadDefinitions::names);
     let names = names.unwrap_or_default();
     let ids: Vec<QueueId> = match &definitions {
-        Ok(_) => names.keys().copied().collect(),
+        Ok(read) => {
+            let vhosts = read.definitions.vhosts.iter();
+            vhosts.flat_map(VhostDefinitions::store_ids).collect()
+        }
         Err(_) => mentioned(&survey, &known),
     };
     let shared: Arc<dyn Files> = Arc::clone(&files) as _;

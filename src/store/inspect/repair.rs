@@ -19,8 +19,8 @@ use crate::model::{
 };
 use crate::store::database::{DEFINITIONS_NAME, definitions_file};
 use crate::store::files::{Disk, Files};
-use crate::store::log::Run;
-use crate::store::metadata::{self, Change, Metadata};
+use crate::store::log::{NewRecord, Run};
+use crate::store::metadata::{self, Change, Metadata, VhostDefinitions};
 use crate::store::ranges::RangeSet;
 use crate::store::recovery::{RecoveredContent, RecoveredQueue};
 use crate::store::segment::{PageContent, PageOutJob};
@@ -112,11 +112,14 @@ pub fn repair(directory: &Path, target: &Path) -> Result<Repaired, InspectError>
         file.sync().map_err(failed)?;
         files.sync_names().map_err(failed)?;
     }
-    let ids: Vec<QueueId> = found.names.keys().copied().collect();
+    let ids: Vec<QueueId> = found.kept_ids().collect();
     let settings = StoreSettings::default();
     let Opened { store, .. } = Store::open(files, &settings, &ids, Box::new(|| {}))?;
     let target = Target { path, store };
     let mut queues = Vec::new();
+    for id in found.kept_ids() {
+        target.save_names(&found, id)?;
+    }
     for queue in &found.recovery.queues {
         if let Some((vhost, name)) = found.names.get(&queue.queue) {
             let in_log = in_log.remove(&queue.queue).unwrap_or_default();
@@ -190,6 +193,19 @@ fn existing_ancestor(path: &Path) -> io::Result<PathBuf> {
 }
 
 impl Found {
+    /// Ids of queues and exchanges that the new directory has.
+    fn kept_ids(&self) -> impl Iterator<Item = QueueId> {
+        let vhosts = self
+            .definitions
+            .iter()
+            .flat_map(|read| &read.definitions.vhosts);
+        let renamed = match self.definitions {
+            Ok(_) => Vec::new(),
+            Err(_) => self.names.keys().copied().collect(),
+        };
+        vhosts.flat_map(VhostDefinitions::store_ids).chain(renamed)
+    }
+
     /// Names for queues whose own cannot be read: those with messages.
     fn rename_queues(&mut self) {
         let with_messages = self
@@ -288,6 +304,18 @@ impl Target {
         saved += loose.len() as u64;
         self.append(id, loose)?;
         Ok(saved)
+    }
+
+    /// Writes what copies of messages are told by.
+    fn save_names(&self, found: &Found, id: QueueId) -> Result<(), InspectError> {
+        let Some(names) = found.recovery.ledger.names.of_queue(id) else {
+            return Ok(());
+        };
+        let record = NewRecord {
+            names: &[names],
+            ..NewRecord::default()
+        };
+        self.wait(self.store.append_record(&record))
     }
 
     /// Appends messages to the log, some at a time.

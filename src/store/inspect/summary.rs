@@ -144,7 +144,10 @@ pub(super) fn inspection(
     let definitions = found.definitions.as_ref();
     let files = files(found)?;
     let warnings = warnings(found, &files);
-    let queues = found.recovery.queues.iter();
+    // Exchanges that remember names have ids as well.
+    let is_queue =
+        |queue: &&RecoveredQueue| definitions.is_err() || found.names.contains_key(&queue.queue);
+    let queues = found.recovery.queues.iter().filter(is_queue);
     Ok(Inspection {
         files,
         definitions: definitions.ok().map(|read| read.summary()),

@@ -12,7 +12,7 @@ use crate::store::ledger::Ledger;
 use crate::store::octets;
 
 use super::files::OldFile;
-use super::payload::{Messages, Run, put_stored, read_messages};
+use super::payload::{Messages, Run, put_carried, read_messages};
 use super::record::{FILE_HEADER_BYTES, FLAG_CARRIED, HEADER_BYTES, Header, RecordKind};
 use super::writer::LogWriter;
 
@@ -78,6 +78,10 @@ impl LogWriter {
             step += bytes;
         }
         if carry.at < carry.used {
+            self.carry = Some(carry);
+            return Ok(());
+        }
+        if !self.move_names(carry.number)? {
             self.carry = Some(carry);
             return Ok(());
         }
@@ -220,13 +224,7 @@ fn still_needed(messages: &Messages<'_>, ledger: &Ledger) -> Option<(Vec<u8>, Ve
         return None;
     }
     let mut payload = Vec::new();
-    super::payload::put_messages(&mut payload, &[], &runs, std::iter::empty());
-    // The count of messages is the last number, of none so far.
-    let count = payload.len() - size_of::<u32>();
-    octets::overwrite(&mut payload, count, &(kept.len() as u32).to_le_bytes());
-    for stored in kept {
-        put_stored(&mut payload, stored);
-    }
+    put_carried(&mut payload, &runs, &kept);
     let places = runs
         .iter()
         .map(|run| (run.queue, SequenceRange::new(run.first, run.count.into())))

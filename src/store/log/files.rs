@@ -69,6 +69,9 @@ impl OldFile {
     /// Whether nothing in it is needed. Queues that need none are forgotten, so
     /// that asking again costs little.
     fn is_done(&mut self, ledger: &Ledger) -> bool {
+        if ledger.names.count_in(self.number) > 0 {
+            return false;
+        }
         while let Some((queue, places)) = self.places.iter().next() {
             if ledger.needs_any(*queue, *places) {
                 return false;
@@ -134,6 +137,20 @@ impl LogFiles {
         self.current.as_ref().map_or(0, |one| one.file.capacity)
     }
 
+    /// The youngest file, if it has no message that is needed: it is to go once
+    /// its successor has begun, with its names or none.
+    pub(super) fn without_messages(&self) -> Option<u64> {
+        let current = self.current.as_ref().map(|current| &current.file);
+        let youngest = current.or_else(|| self.older.back());
+        let empty = youngest.filter(|file| file.places.is_empty());
+        empty.map(|file| file.number)
+    }
+
+    /// Octets of older files' names that a new file may begin with.
+    pub(super) fn names_share(&self) -> u64 {
+        self.spares.file_bytes() / 4
+    }
+
     /// Whether messages were written to the current file.
     pub(super) fn has_messages(&self) -> bool {
         let current = self.current.as_ref();
@@ -145,9 +162,10 @@ impl LogFiles {
     pub(super) fn emptiest(&self, ledger: &Ledger, count: usize) -> Vec<u64> {
         let needed = |file: &OldFile| -> u64 {
             let places = file.places.iter();
-            places
+            let messages: u64 = places
                 .map(|(queue, places)| ledger.needed(*queue, *places))
-                .sum()
+                .sum();
+            messages + ledger.names.count_in(file.number)
         };
         let mut files: Vec<_> = self
             .older

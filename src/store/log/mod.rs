@@ -18,10 +18,10 @@ pub(super) use files::{OldFile, log_name, log_number};
 #[cfg(test)]
 pub(super) use payload::put_body;
 pub(super) use payload::{
-    CameBack, Messages, QueueState, Stored, read_checkpoint, read_messages, read_settlements,
-    read_stored,
+    CameBack, Checkpoint, Messages, NAME_BYTES, QueueState, Stored, read_checkpoint, read_messages,
+    read_settlements, read_stored,
 };
-pub use payload::{Returned, Run, Settled};
+pub use payload::{Names, NewRecord, Returned, Run, Settled};
 pub(super) use payload::{put_message, put_messages};
 pub use record::RecordKind;
 pub(super) use record::{

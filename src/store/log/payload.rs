@@ -1,7 +1,7 @@
 //! What records hold: messages with their places, settlements, checkpoints.
 //! `docs/storage.md` has the layouts.
 
-use crate::model::{Body, Message, QueueId, Sequence, SequenceRange, Traits};
+use crate::model::{Body, Message, NameHash, QueueId, Sequence, SequenceRange, Traits};
 use crate::store::octets::{self, Reader};
 
 use super::record::Layout;
@@ -43,6 +43,36 @@ pub struct Returned {
     pub due: u64,
 }
 
+/// Names of messages that a queue remembers, to tell copies by them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Names {
+    /// Which queue.
+    pub queue: QueueId,
+    /// How many it remembers.
+    pub count_max: u64,
+    /// For how long, in milliseconds; 0 if that has no end.
+    pub time_max: u64,
+    /// When each was seen, in milliseconds since 1970, oldest first.
+    pub seen: Vec<(u64, NameHash)>,
+}
+
+/// A record to be appended: it counts as a whole or not at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewRecord<'a> {
+    /// Places that are settled with it.
+    pub settled: &'a [Settled],
+    /// Where the messages went.
+    pub runs: &'a [Run],
+    /// The messages.
+    pub messages: &'a [Message],
+    /// Names of these messages that are remembered from then on.
+    pub names: &'a [Names],
+    /// Names that must be known by then, in the log or in this record: those
+    /// of messages that were left out as copies. Otherwise the record is
+    /// refused, or reported so.
+    pub repeated: &'a [(QueueId, NameHash)],
+}
+
 /// A message as a file holds it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::store) struct Stored<'a> {
@@ -60,6 +90,7 @@ pub(in crate::store) struct Messages<'a> {
     pub(in crate::store) settled: Vec<Settled>,
     pub(in crate::store) runs: Vec<Run>,
     pub(in crate::store) messages: Vec<Stored<'a>>,
+    pub(in crate::store) names: Vec<Names>,
 }
 
 /// What a settlements record holds.
@@ -67,6 +98,14 @@ pub(in crate::store) struct Messages<'a> {
 pub(in crate::store) struct Settlements {
     pub(in crate::store) settled: Vec<Settled>,
     pub(in crate::store) returned: Vec<Returned>,
+}
+
+/// What a checkpoint holds.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(in crate::store) struct Checkpoint {
+    pub(in crate::store) queues: Vec<QueueState>,
+    /// Names that are moved here from older files, or all of them.
+    pub(in crate::store) names: Vec<Names>,
 }
 
 /// What a checkpoint says of one queue.
@@ -89,6 +128,10 @@ pub(in crate::store) type CameBack = (u32, u64);
 
 const SETTLED_BYTES: usize = 24;
 const RUN_BYTES: usize = 24;
+/// Octets in front of a queue's names.
+const NAMES_BYTES: usize = 28;
+/// Octets of one name.
+pub(in crate::store) const NAME_BYTES: usize = 24;
 
 impl Layout {
     /// Octets in front of a message: lengths, flags and times.
@@ -117,12 +160,26 @@ impl Layout {
 }
 
 /// Appends a messages record's payload.
-pub(in crate::store) fn put_messages<'a>(
-    out: &mut Vec<u8>,
-    settled: &[Settled],
-    runs: &[Run],
-    messages: impl ExactSizeIterator<Item = &'a Message>,
-) {
+pub(in crate::store) fn put_messages(out: &mut Vec<u8>, record: &NewRecord<'_>) {
+    put_runs(out, record.settled, record.runs);
+    put_count(out, record.messages.len());
+    for message in record.messages {
+        put_message(out, message);
+    }
+    put_names(out, record.names);
+}
+
+/// Appends the payload of a messages record whose messages come from files.
+pub(in crate::store) fn put_carried(out: &mut Vec<u8>, runs: &[Run], messages: &[&Stored<'_>]) {
+    put_runs(out, &[], runs);
+    put_count(out, messages.len());
+    for message in messages {
+        put_stored(out, message);
+    }
+    put_names(out, &[]);
+}
+
+fn put_runs(out: &mut Vec<u8>, settled: &[Settled], runs: &[Run]) {
     put_settled(out, settled);
     put_count(out, runs.len());
     for run in runs {
@@ -131,9 +188,19 @@ pub(in crate::store) fn put_messages<'a>(
         octets::put_u32(out, run.message);
         octets::put_u32(out, run.count);
     }
-    put_count(out, messages.len());
-    for message in messages {
-        put_message(out, message);
+}
+
+fn put_names(out: &mut Vec<u8>, names: &[Names]) {
+    put_count(out, names.len());
+    for of_queue in names {
+        octets::put_u64(out, of_queue.queue.0);
+        octets::put_u64(out, of_queue.count_max);
+        octets::put_u64(out, of_queue.time_max);
+        put_count(out, of_queue.seen.len());
+        for (time, name) in &of_queue.seen {
+            octets::put_u64(out, *time);
+            out.extend_from_slice(&name.0);
+        }
     }
 }
 
@@ -154,7 +221,7 @@ pub(in crate::store) fn put_message(out: &mut Vec<u8>, message: &Message) {
 }
 
 /// Appends a message that comes from a file.
-pub(in crate::store) fn put_stored(out: &mut Vec<u8>, message: &Stored<'_>) {
+fn put_stored(out: &mut Vec<u8>, message: &Stored<'_>) {
     put_entry(
         out,
         message.envelope.len(),
@@ -252,7 +319,8 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
 }
 
 /// Appends a checkpoint's payload.
-pub(in crate::store) fn put_checkpoint(out: &mut Vec<u8>, queues: &[QueueState]) {
+pub(in crate::store) fn put_checkpoint(out: &mut Vec<u8>, checkpoint: &Checkpoint) {
+    let Checkpoint { queues, names } = checkpoint;
     put_count(out, queues.len());
     for state in queues {
         octets::put_u64(out, state.queue.0);
@@ -273,6 +341,7 @@ pub(in crate::store) fn put_checkpoint(out: &mut Vec<u8>, queues: &[QueueState])
             octets::put_u64(out, *durable_bytes);
         }
     }
+    put_names(out, names);
 }
 
 /// Reads a messages record; `None` if it is not one from end to end.
@@ -293,12 +362,14 @@ pub(in crate::store) fn read_messages(layout: Layout, payload: &[u8]) -> Option<
     for _ in 0..count {
         messages.push(read_stored(layout, &mut reader)?);
     }
+    let names = read_names(layout, &mut reader)?;
     let reaches = |run: &Run| u64::from(run.message) + u64::from(run.count);
     let fit = runs.iter().all(|run| reaches(run) <= count as u64);
     (fit && reader.is_empty()).then_some(Messages {
         settled,
         runs,
         messages,
+        names,
     })
 }
 
@@ -323,7 +394,7 @@ pub(in crate::store) fn read_settlements(layout: Layout, payload: &[u8]) -> Opti
 }
 
 /// Reads a checkpoint; `None` if it is not one from end to end.
-pub(in crate::store) fn read_checkpoint(layout: Layout, payload: &[u8]) -> Option<Vec<QueueState>> {
+pub(in crate::store) fn read_checkpoint(layout: Layout, payload: &[u8]) -> Option<Checkpoint> {
     let mut reader = Reader::new(payload);
     let mut queues = Vec::new();
     for _ in 0..reader.count(36)? {
@@ -346,7 +417,30 @@ pub(in crate::store) fn read_checkpoint(layout: Layout, payload: &[u8]) -> Optio
         }
         queues.push(state);
     }
-    reader.is_empty().then_some(queues)
+    let names = read_names(layout, &mut reader)?;
+    reader.is_empty().then_some(Checkpoint { queues, names })
+}
+
+fn read_names(layout: Layout, reader: &mut Reader<'_>) -> Option<Vec<Names>> {
+    let mut names = Vec::new();
+    if layout == Layout::V1 {
+        return Some(names);
+    }
+    for _ in 0..reader.count(NAMES_BYTES)? {
+        let mut of_queue = Names {
+            queue: QueueId(reader.u64()?),
+            count_max: reader.u64()?,
+            time_max: reader.u64()?,
+            seen: Vec::new(),
+        };
+        for _ in 0..reader.count(NAME_BYTES)? {
+            of_queue
+                .seen
+                .push((reader.u64()?, NameHash(reader.array()?)));
+        }
+        names.push(of_queue);
+    }
+    Some(names)
 }
 
 fn read_settled(reader: &mut Reader<'_>) -> Option<Vec<Settled>> {
@@ -375,6 +469,19 @@ mod tests {
         SequenceRange::new(Sequence(first), count)
     }
 
+    fn names() -> Vec<Names> {
+        let seen = |time, name: &[u8]| (time, NameHash::of(name));
+        vec![
+            Names {
+                queue: QUEUE,
+                count_max: 1_000,
+                time_max: 60_000,
+                seen: vec![seen(1_700_000_000_000, b"a"), seen(1_700_000_000_001, b"b")],
+            },
+            Names::default(),
+        ]
+    }
+
     #[test]
     fn messages_read_back_and_nothing_shorter_or_longer_does() {
         let messages = [
@@ -391,12 +498,20 @@ mod tests {
             message: 0,
             count: 2,
         };
+        let names = names();
         let mut payload = Vec::new();
-        put_messages(&mut payload, &settled, &[run], messages.iter());
+        let record = NewRecord {
+            settled: &settled,
+            runs: &[run],
+            messages: &messages,
+            names: &names,
+            ..NewRecord::default()
+        };
+        put_messages(&mut payload, &record);
         let read = read_messages(Layout::V2, &payload).expect("what was written");
         assert_eq!(
-            (read.settled.as_slice(), read.runs),
-            (&settled[..], vec![run])
+            (read.settled.as_slice(), read.runs, read.names),
+            (&settled[..], vec![run], names)
         );
         for (read, message) in read.messages.iter().zip(&messages) {
             assert_eq!(read.envelope, message.envelope());
@@ -424,7 +539,12 @@ mod tests {
             count: 1,
         };
         let mut payload = Vec::new();
-        put_messages(&mut payload, &[], &[run], [message].iter());
+        let record = NewRecord {
+            runs: &[run],
+            messages: &[message],
+            ..NewRecord::default()
+        };
+        put_messages(&mut payload, &record);
         assert_eq!(read_messages(Layout::V2, &payload), None);
     }
 
@@ -454,10 +574,13 @@ mod tests {
             returned: vec![(Sequence(101), (3, 1_700_000_000_000))],
             segments: vec![(4, 4_096)],
         };
-        let states = vec![state, QueueState::default()];
+        let checkpoint = Checkpoint {
+            queues: vec![state, QueueState::default()],
+            names: names(),
+        };
         let mut payload = Vec::new();
-        put_checkpoint(&mut payload, &states);
-        assert_eq!(read_checkpoint(Layout::V2, &payload), Some(states));
+        put_checkpoint(&mut payload, &checkpoint);
+        assert_eq!(read_checkpoint(Layout::V2, &payload), Some(checkpoint));
         assert_eq!(
             read_checkpoint(Layout::V2, &payload[..payload.len() - 1]),
             None

@@ -45,6 +45,7 @@ impl LogWriter {
                     self.log.add_places(queue, places);
                 }
             }
+            self.names_moved(number);
             // As with every file that goes: what replaces it is durable.
             self.sync()?;
             self.log.release_number(number)?;
@@ -69,6 +70,13 @@ impl LogWriter {
                 return Ok(None);
             }
             needed.push((payload, places));
+        }
+        if let Some(names) = self.names_of(number) {
+            bytes += record_bytes(names.len());
+            if bytes > file.capacity / 2 {
+                return Ok(None);
+            }
+            needed.push((names, Vec::new()));
         }
         Ok(Some((needed, bytes)))
     }

@@ -71,6 +71,11 @@ impl SpareFiles {
         None
     }
 
+    /// Octets of a file of the usual size.
+    pub(in crate::store) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
     pub(in crate::store) fn count(&self) -> usize {
         self.ready.lock().len()
     }

@@ -1,13 +1,15 @@
 //! The log's one writer: group commit. Everything that came in while the last
 //! sync ran goes into the next write, and is decided with its sync.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use crate::model::{Fsync, Ticket};
+use foldhash::HashSet;
+
+use crate::model::{Fsync, NameHash, QueueId, Ticket};
 use crate::store::files::{self, Files};
 use crate::store::ledger::{Done, Ledger};
 use crate::store::octets::{self, ALIGNMENT};
@@ -16,8 +18,8 @@ use crate::store::shared::{Control, Pending, Record, Shared, Stop};
 
 use super::carry::Carry;
 use super::files::{LogFiles, OldFile};
-use super::payload::{Settled, put_checkpoint, put_settlements};
-use super::record::{FLAG_CLEAN, HEADER_BYTES, Header, Layout, RecordKind};
+use super::payload::{NewRecord, Settled, put_checkpoint, put_messages, put_settlements};
+use super::record::{FLAG_CARRIED, FLAG_CLEAN, HEADER_BYTES, Header, Layout, RecordKind};
 use super::spare::{SPARES_KEPT_BACK, SpareFiles, Urgency};
 
 /// How the log is written.
@@ -154,6 +156,7 @@ impl LogWriter {
                 Control::Restore(state) => self.ledger.restore(&state),
                 Control::Forget(queue) => {
                     self.ledger.forget(queue);
+                    self.shared.refused_names.take(queue);
                     let _ = self.pager.send(Job::Forget(queue));
                 }
             }
@@ -202,9 +205,19 @@ impl LogWriter {
                 let following = taken.records.get(index + 1);
                 following.map_or(buffer_end, |record| record.start)
             };
+            if first.may_be_void() && first.lacks_names(&self.ledger) {
+                runs += first.runs;
+                next += 1;
+                self.refuse(std::slice::from_ref(first), failed);
+                continue;
+            }
             let room = self.log.room();
             let (mut until, reserve) = (next, self.log.reserve());
             while until < taken.records.len() {
+                // What goes before may have the names that it needs.
+                if until > next && taken.records[until].may_be_void() {
+                    break;
+                }
                 // A record that has a file to itself may fill it.
                 let kept = if is_new && until == next { 0 } else { reserve };
                 if (end_of(until) - start) as u64 > room.saturating_sub(kept) {
@@ -215,7 +228,7 @@ impl LogWriter {
             if until == next {
                 let bytes = (end_of(next) - start) as u64;
                 if !self.make_room(bytes, Urgency::Messages)? {
-                    failed.extend(taken.records[next..].iter().map(|record| record.ticket));
+                    self.refuse(&taken.records[next..], failed);
                     return Ok(());
                 }
                 is_new = true;
@@ -234,10 +247,61 @@ impl LogWriter {
                 }
                 runs += record.runs;
                 self.settle(&record.settled);
+                if record.lacks_names(&self.ledger) {
+                    // It is written all the same: who publishes it again will
+                    // find it there.
+                    failed.push(record.ticket);
+                }
+                for names in &record.names {
+                    self.ledger.named(names, self.log.number());
+                }
             }
             next = until;
         }
         Ok(())
+    }
+
+    /// These records are not written. Their names are given back before anybody
+    /// hears of it and publishes again.
+    fn refuse(&self, records: &[Record], failed: &mut Vec<Ticket>) {
+        for record in records {
+            self.shared.refused_names.add(&record.names);
+            failed.push(record.ticket);
+        }
+    }
+
+    /// Writes the names of an older file again; `false` if there is no room.
+    pub(super) fn move_names(&mut self, file: u64) -> io::Result<bool> {
+        let Some(payload) = self.names_of(file) else {
+            return Ok(true);
+        };
+        let fits = self.has_room(payload.len()) || self.make_room_for(payload.len())?;
+        if !fits || !self.write_record(RecordKind::Messages, FLAG_CARRIED, &payload)? {
+            return Ok(false);
+        }
+        self.names_moved(file);
+        Ok(true)
+    }
+
+    /// The names that no younger file has than that one, as a record.
+    pub(super) fn names_of(&self, file: u64) -> Option<Vec<u8>> {
+        let names = self.ledger.names.of_files(&BTreeSet::from([file]));
+        if names.is_empty() {
+            return None;
+        }
+        let mut payload = Vec::new();
+        let record = NewRecord {
+            names: &names,
+            ..NewRecord::default()
+        };
+        put_messages(&mut payload, &record);
+        Some(payload)
+    }
+
+    /// That record was written.
+    pub(super) fn names_moved(&mut self, file: u64) {
+        let (files, number) = (BTreeSet::from([file]), self.log.number());
+        self.ledger.names.moved(&files, number);
     }
 
     /// Writes the headers of records, each at its place.
@@ -378,8 +442,10 @@ impl LogWriter {
     /// A new file, which begins with a checkpoint: what older ones say of
     /// settlements is not needed any more.
     fn roll(&mut self, bytes: u64, urgency: Urgency) -> io::Result<()> {
+        let (first, share) = (self.log.without_messages(), self.log.names_share());
+        let moving = self.ledger.names.to_move(first, share);
         let mut checkpoint = Vec::new();
-        put_checkpoint(&mut checkpoint, &self.ledger.states());
+        put_checkpoint(&mut checkpoint, &self.ledger.checkpoint(&moving));
         let own = record_bytes(checkpoint.len());
         // At the start the older files alone know what is settled, until the
         // checkpoint is durable.
@@ -391,6 +457,11 @@ impl LogWriter {
         // is room.
         self.put_record(RecordKind::Checkpoint, 0, &checkpoint)
             .map_err(files::never_full)?;
+        if !moving.is_empty() {
+            // Files go that had them, however seldom else anything is synced.
+            self.sync().map_err(files::never_full)?;
+            self.ledger.names.moved(&moving, self.log.number());
+        }
         if self.spares.is_empty(Urgency::Messages) {
             let _ = self.pager.send(Job::Prepare);
         }
@@ -449,11 +520,36 @@ impl LogWriter {
     fn finish(&mut self) -> io::Result<()> {
         self.segment_events();
         let mut checkpoint = Vec::new();
-        put_checkpoint(&mut checkpoint, &self.ledger.states());
+        // The names are in older files.
+        put_checkpoint(&mut checkpoint, &self.ledger.checkpoint(&BTreeSet::new()));
         if !self.write_record(RecordKind::Checkpoint, FLAG_CLEAN, &checkpoint)? {
             tracing::warn!("no room to write down a clean stop");
         }
         self.log.sync()
+    }
+}
+
+impl Record {
+    /// Whether it may come to nothing, because names are not there: then what
+    /// it settles must not be settled either.
+    fn may_be_void(&self) -> bool {
+        !self.repeated.is_empty() && !self.settled.is_empty()
+    }
+
+    /// Whether names that were taken for copies are neither in the log, up to
+    /// here, nor its own.
+    fn lacks_names(&self, ledger: &Ledger) -> bool {
+        if self.repeated.is_empty() {
+            return false;
+        }
+        let names = self.names.iter();
+        let own: HashSet<(QueueId, NameHash)> = names
+            .flat_map(|names| names.seen.iter().map(|(_, name)| (names.queue, *name)))
+            .collect();
+        let missing = |(queue, name): &(QueueId, NameHash)| {
+            !ledger.names.knows(*queue, name) && !own.contains(&(*queue, *name))
+        };
+        self.repeated.iter().any(missing)
     }
 }
 

@@ -53,6 +53,16 @@ pub struct VhostDefinitions {
     pub bindings: Vec<Binding>,
 }
 
+impl VhostDefinitions {
+    /// By what ids the store knows what is here: queues, and exchanges that
+    /// remember names.
+    pub fn store_ids(&self) -> impl Iterator<Item = QueueId> {
+        let queues = self.queues.iter().map(|(_, id, _)| *id);
+        let exchanges = self.exchanges.iter();
+        queues.chain(exchanges.filter_map(|(_, settings)| settings.names_id))
+    }
+}
+
 impl Default for Definitions {
     fn default() -> Self {
         Self {

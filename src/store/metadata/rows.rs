@@ -62,7 +62,15 @@ pub(super) fn exchange_value(settings: &ExchangeSettings) -> Vec<u8> {
     let mut value = vec![VERSION];
     let auto_delete = if settings.auto_delete { AUTO_DELETE } else { 0 };
     let internal = if settings.internal { INTERNAL } else { 0 };
-    value.push(auto_delete | internal);
+    let names = if settings.names_id.is_some() {
+        NAMES
+    } else {
+        0
+    };
+    value.push(auto_delete | internal | names);
+    if let Some(id) = settings.names_id {
+        value.extend_from_slice(&id.0.to_be_bytes());
+    }
     put_name(&mut value, settings.kind.name());
     table::encode(&mut value, &settings.arguments);
     value
@@ -72,7 +80,11 @@ pub(super) fn exchange_value(settings: &ExchangeSettings) -> Vec<u8> {
 pub(super) fn read_exchange(value: &[u8]) -> Result<ExchangeSettings, Malformed> {
     let mut fields = Fields(value);
     fields.version()?;
-    let flags = fields.flags(AUTO_DELETE | INTERNAL)?;
+    let flags = fields.flags(AUTO_DELETE | INTERNAL | NAMES)?;
+    let names_id = match flags & NAMES {
+        0 => None,
+        _ => Some(QueueId(fields.number()?)),
+    };
     let kind = fields.name()?;
     let arguments = fields.table()?;
     fields.end()?;
@@ -81,6 +93,7 @@ pub(super) fn read_exchange(value: &[u8]) -> Result<ExchangeSettings, Malformed>
     Ok(ExchangeSettings {
         auto_delete: flags & AUTO_DELETE != 0,
         internal: flags & INTERNAL != 0,
+        names_id,
         arguments: Arc::new(arguments),
         ..ExchangeSettings::new(kind)
     })
@@ -247,6 +260,8 @@ const VERSION: u8 = 1;
 /// Flags of exchanges and queues. That they are durable goes without saying.
 const AUTO_DELETE: u8 = 1;
 const INTERNAL: u8 = 2;
+/// Of an exchange that remembers names: a number follows.
+const NAMES: u8 = 4;
 
 /// Kinds of destinations.
 const TO_QUEUE: u8 = b'q';

@@ -55,15 +55,20 @@ pub(super) fn load(database: &Database) -> Result<(Definitions, u64), MetadataEr
         vhosts.insert(name, vhost);
         Ok(())
     })?;
+    let next_queue_id = next_queue_id(&transaction)?;
+    let mut ids = HashSet::new();
     for_each(&transaction, EXCHANGES, "exchanges", |key, value| {
         let (vhost, name) = rows::read_named_key(key)?;
         let settings = rows::read_exchange(value)?;
+        if let Some(id) = settings.names_id
+            && (id >= next_queue_id || !ids.insert(id))
+        {
+            return Err(format!("its id {} is not its own", id.0));
+        }
         let vhost = known(&mut vhosts, &vhost)?;
         vhost.exchanges.push((name.as_str().into(), settings));
         Ok(())
     })?;
-    let next_queue_id = next_queue_id(&transaction)?;
-    let mut ids = HashSet::new();
     for_each(&transaction, QUEUES, "queues", |key, value| {
         let (vhost, name) = rows::read_named_key(key)?;
         let (id, settings) = rows::read_queue(value)?;

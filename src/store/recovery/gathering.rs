@@ -8,6 +8,7 @@ use crate::model::{Message, PageTag, QueueId, Sequence, SequenceRange};
 use crate::store::error::StoreError;
 use crate::store::ledger::Ledger;
 use crate::store::log::{CameBack, QueueState};
+use crate::store::names::FoundNames;
 use crate::store::ranges::RangeSet;
 use crate::store::segment::{MessageBuilder, Registry, each_message};
 
@@ -24,6 +25,7 @@ pub(super) struct Gathering {
     pub(super) pages: Vec<FoundPage>,
     pub(super) paged: RangeSet,
     pub(super) resident: Vec<(Sequence, Message)>,
+    pub(super) names: FoundNames,
 }
 
 impl Gathering {
@@ -111,6 +113,7 @@ impl Gathering {
                 .collect(),
             segments: Vec::new(),
         });
+        let names = ledger.names.restore(id, self.names);
         let needed = || paged.iter().map(|(found, ..)| found).chain(&others);
         for found in needed() {
             let file = found.page.file;
@@ -135,6 +138,7 @@ impl Gathering {
             redelivered_below,
             deliveries: self.returned,
             runs: runs(paged, self.resident),
+            names,
         })
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use crate::model::{Message, Page, PageTag, QueueId, Sequence, SequenceRange};
+use crate::model::{Message, NameHash, Page, PageTag, QueueId, Sequence, SequenceRange};
 
 use super::error::StoreError;
 use super::files::{Files, read_all};
@@ -43,6 +43,9 @@ pub struct RecoveredQueue {
     /// Its messages, in the order of each run's first place; pages may have gaps
     /// in which places of other runs lie.
     pub runs: Vec<RecoveredRun>,
+    /// Names that it remembers, with the times at which they were seen, in
+    /// milliseconds since 1970; oldest first.
+    pub names: Vec<(u64, NameHash)>,
 }
 
 /// Messages of a queue, in the order of their places.
@@ -234,6 +237,7 @@ impl Recovering<'_> {
                     }
                 }
                 self.settle(&messages.settled);
+                self.remember(&messages.names, file.number);
             }
             RecordKind::Settled => {
                 let Some(settlements) = log::read_settlements(header.layout, payload) else {
@@ -248,17 +252,26 @@ impl Recovering<'_> {
                 }
             }
             RecordKind::Checkpoint => {
-                let Some(states) = log::read_checkpoint(header.layout, payload) else {
+                let Some(checkpoint) = log::read_checkpoint(header.layout, payload) else {
                     return false;
                 };
                 file.has_checkpoint = true;
-                for state in states {
+                self.remember(&checkpoint.names, file.number);
+                for state in checkpoint.queues {
                     self.restore(state);
                 }
                 self.was_clean = header.flags & FLAG_CLEAN != 0;
             }
         }
         true
+    }
+
+    fn remember(&mut self, names: &[log::Names], file: u64) {
+        for of_queue in names {
+            if let Some(queue) = self.queues.get_mut(&of_queue.queue) {
+                queue.names.add(of_queue, file);
+            }
+        }
     }
 
     fn settle(&mut self, settled: &[log::Settled]) {

@@ -9,6 +9,7 @@ mod crashes;
 mod damage;
 mod faults;
 mod museum;
+mod names;
 mod property;
 mod stress;
 mod versions;

@@ -6,7 +6,8 @@
 //!
 //! - what was reported durable and never settled is there, once, in order;
 //! - what was settled before a later append was reported durable stays away;
-//! - a record counts as a whole or not at all;
+//! - a record counts as a whole or not at all, with the names of its messages;
+//! - a copy that was reported durable has a name that is there;
 //! - what was found, or missing, after a start stays so.
 //!
 //! Every other queue is one list in the order of arrival. The others keep three,
@@ -22,12 +23,14 @@ use std::time::Duration;
 
 use self::check::messages_of;
 use crate::model::{
-    BlockBuilder, Body, Message, Page, PageTag, Progress, QueueId, Sequence, SequenceRange, Ticket,
-    Traits, Verdict,
+    BlockBuilder, Body, Message, NameHash, Page, PageTag, Progress, QueueId, Sequence,
+    SequenceRange, Ticket, Traits, Verdict,
 };
 use crate::store::files::Files;
 use crate::store::files::simulated::{Dice, Simulated};
-use crate::store::{Opened, PageOutJob, Returned, Run, Settled, Store, StoreError, StoreSettings};
+use crate::store::{
+    Names, NewRecord, Opened, PageOutJob, Returned, Run, Settled, Store, StoreError, StoreSettings,
+};
 
 pub(super) struct World {
     pub(super) dice: Dice,
@@ -56,6 +59,16 @@ struct Queue {
     opened_next: u64,
     held: BTreeMap<u64, Held>,
     pages: Vec<(Page, Vec<u64>)>,
+    /// By the times at which they were seen, which are all different.
+    names: BTreeMap<u64, Named>,
+}
+
+/// A name that a queue was told.
+struct Named {
+    name: NameHash,
+    came: Came,
+    /// Records of copies that it was needed for.
+    repeated: Vec<usize>,
 }
 
 /// A message at its place.
@@ -197,8 +210,9 @@ impl World {
         self.register_some(store);
         match self.dice.roll(100) {
             0..30 => self.append(store, 1),
-            30..40 => self.append(store, 3),
-            40..48 => self.transact(store),
+            30..38 => self.append(store, 3),
+            38..41 => self.repeat(store),
+            41..48 => self.transact(store),
             48..53 => self.enqueue_transient(),
             53..70 => self.settle(store),
             70..75 => self.give_back(store),
@@ -272,7 +286,7 @@ impl World {
         let messages: Vec<Message> = bodies.iter().map(|body| message(body, true)).collect();
         let ids: BTreeSet<QueueId> = (0..queues).map(|_| self.any_queue()).collect();
         let record = self.records.len();
-        let (mut runs, mut places) = (Vec::new(), Vec::new());
+        let (mut runs, mut places, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for id in ids {
             let queue = self.queues.get_mut(&id).expect("one of ours");
             runs.push(Run {
@@ -285,6 +299,7 @@ impl World {
                 places.push((id, queue.next));
                 queue.push(message, body, Came::With(record), class(id, body));
             }
+            names.push(queue.name(id, record, &bodies));
         }
         let settled: Vec<Settled> = settles
             .iter()
@@ -293,7 +308,13 @@ impl World {
                 range: SequenceRange::new(Sequence(*place), 1),
             })
             .collect();
-        self.last_ticket = store.append(&settled, &runs, &messages);
+        self.last_ticket = store.append_record(&NewRecord {
+            settled: &settled,
+            runs: &runs,
+            messages: &messages,
+            names: &names,
+            ..NewRecord::default()
+        });
         self.records.push(Record {
             ticket: self.last_ticket,
             places,
@@ -302,6 +323,26 @@ impl World {
         if self.dice.roll(4) > 0 {
             wait(store, self.last_ticket);
         }
+    }
+
+    /// Publishes a copy of something: only that it was is to be remembered.
+    fn repeat(&mut self, store: &Store) {
+        let id = self.any_queue();
+        let (record, ago) = (self.records.len(), self.dice.roll(10) as usize);
+        let queue = self.queues.get_mut(&id).expect("one of ours");
+        let Some(named) = queue.names.values_mut().rev().nth(ago) else {
+            return;
+        };
+        named.repeated.push(record);
+        self.last_ticket = store.append_record(&NewRecord {
+            repeated: &[(id, named.name)],
+            ..NewRecord::default()
+        });
+        self.records.push(Record {
+            ticket: self.last_ticket,
+            places: Vec::new(),
+            settles: Vec::new(),
+        });
     }
 
     /// Settles some in the record that appends others.
@@ -487,6 +528,27 @@ impl Queue {
         self.next += 1;
     }
 
+    /// Names of new messages.
+    fn name(&mut self, queue: QueueId, record: usize, bodies: &[String]) -> Names {
+        let mut seen = Vec::new();
+        for body in bodies {
+            let name = NameHash::of(body.as_bytes());
+            seen.push((arrival(body), name));
+            let named = Named {
+                name,
+                came: Came::With(record),
+                repeated: Vec::new(),
+            };
+            self.names.insert(arrival(body), named);
+        }
+        Names {
+            queue,
+            count_max: NAMES_MAX,
+            time_max: 0,
+            seen,
+        }
+    }
+
     fn live_mut(&mut self) -> impl Iterator<Item = (u64, &mut Held)> {
         let live = |(_, held): &(&u64, &mut Held)| held.settled.is_empty();
         let places = self.held.iter_mut().filter(live);
@@ -525,6 +587,9 @@ impl Queue {
         run
     }
 }
+
+/// Names that a queue remembers.
+const NAMES_MAX: u64 = 10;
 
 pub(super) fn wait(store: &Store, ticket: Ticket) {
     loop {

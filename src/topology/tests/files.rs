@@ -130,7 +130,7 @@ const FINDINGS: &[(&str, &[&str])] = &[
     (
         "[[exchange]]\nname = \"x\"\ntype = \"topc\"\n",
         &[
-            "leveret.toml:3:8: error: 'type' in [[exchange]]: expected \"direct\", \"fanout\", \"topic\", \"headers\", \"x-consistent-hash\", \"x-random\", \"x-modulus-hash\", \"x-recent-history\" or \"x-delayed-message\", found \"topc\"",
+            "leveret.toml:3:8: error: 'type' in [[exchange]]: expected \"direct\", \"fanout\", \"topic\", \"headers\", \"x-consistent-hash\", \"x-random\", \"x-modulus-hash\", \"x-recent-history\", \"x-delayed-message\" or \"x-message-deduplication\", found \"topc\"",
         ],
     ),
     (

@@ -281,8 +281,8 @@ fn damaged_rows_are_named() {
         (
             "exchanges",
             b"\x01/\x01x",
-            v1(b"\x04\x05topic\0\0\0\0"),
-            "table 'exchanges', key '\\x01/\\x01x': unknown flags 0x04",
+            v1(b"\x08\x05topic\0\0\0\0"),
+            "table 'exchanges', key '\\x01/\\x01x': unknown flags 0x08",
         ),
         (
             "exchanges",

@@ -103,6 +103,14 @@ fn rows_are_written_as_documented() {
         exchange_value(&settings),
         b"\x01\x02\x05topic\0\0\0\x08\x01bt\x01\x01aB\x07"
     );
+    let settings = ExchangeSettings {
+        names_id: Some(QueueId(258)),
+        ..ExchangeSettings::new(ExchangeKind::Topic)
+    };
+    assert_eq!(
+        exchange_value(&settings),
+        b"\x01\x04\0\0\0\0\0\0\x01\x02\x05topic\0\0\0\0"
+    );
     let settings = QueueSettings {
         durable: true,
         auto_delete: true,
@@ -153,13 +161,14 @@ fn name() -> impl Strategy<Value = String> {
 
 fn exchange_settings() -> impl Strategy<Value = ExchangeSettings> {
     let kind = prop::sample::select(&ExchangeKind::ALL[..]);
-    (kind, any::<(bool, bool)>(), arguments()).prop_map(|(kind, flags, arguments)| {
-        ExchangeSettings {
-            auto_delete: flags.0,
-            internal: flags.1,
-            arguments,
-            ..ExchangeSettings::new(kind)
-        }
+    let names_id = prop::option::of(any::<u64>().prop_map(QueueId));
+    let all = (kind, any::<(bool, bool)>(), names_id, arguments());
+    all.prop_map(|(kind, flags, names_id, arguments)| ExchangeSettings {
+        auto_delete: flags.0,
+        internal: flags.1,
+        names_id,
+        arguments,
+        ..ExchangeSettings::new(kind)
     })
 }
 

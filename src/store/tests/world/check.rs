@@ -6,7 +6,8 @@ use crate::model::{Message, Page, QueueId, Sequence, Ticket, Verdict};
 use crate::store::{Opened, PageContent, RecoveredContent, RecoveredQueue, Store};
 
 use super::{
-    Came, End, Held, Queue, Record, Settlement, World, arrival, body, class, has_lists, tag,
+    Came, End, Held, NAMES_MAX, Named, Queue, Record, Settlement, World, arrival, body, class,
+    has_lists, tag,
 };
 
 /// What a reopened store has of a queue.
@@ -35,12 +36,14 @@ impl World {
             };
             assert!(found.damaged.is_empty(), "{id:?}: {:?}", found.damaged);
             self.check_queue(id, recovered, found);
+            self.check_names(id, recovered);
             if !opened.report.clean {
                 assert_eq!(recovered.redelivered_below, recovered.next);
             }
         }
-        for record in &self.records {
-            self.check_record(record, &found);
+        for (index, record) in self.records.iter().enumerate() {
+            let counts = self.check_record(record, &found);
+            self.check_names_of_record(index, counts, &opened.queues);
         }
         if matches!(self.end, End::Clean) {
             assert!(opened.report.clean, "{:?}", opened.report);
@@ -95,8 +98,53 @@ impl World {
         assert!(next >= least_next, "{id:?}: next is {next} < {least_next}");
     }
 
-    /// All or nothing.
-    fn check_record(&self, record: &Record, found: &BTreeMap<QueueId, Found>) {
+    /// Of the youngest names, those that must be there, and none that nobody
+    /// told.
+    fn check_names(&self, id: QueueId, recovered: &RecoveredQueue) {
+        let (queue, found) = (&self.queues[&id], &recovered.names);
+        assert!(found.len() as u64 <= NAMES_MAX, "{id:?}: {}", found.len());
+        assert!(found.is_sorted(), "{id:?}: {found:?}");
+        for (time, name) in found {
+            let told = queue.names.get(time).map(|named| named.name);
+            assert_eq!(told, Some(*name), "{id:?}: a name of {time}");
+        }
+        for (time, named) in &queue.names {
+            let is_owed = named.came == Came::Before
+                || matches!(named.came, Came::With(record) if self.is_durable(record))
+                || named.repeated.iter().any(|record| self.is_durable(*record));
+            if is_owed {
+                let there = is_named(recovered, *time);
+                assert_ne!(there, Some(false), "{id:?}: the name of {time} is lost");
+            }
+        }
+    }
+
+    /// Names are there if their messages are.
+    fn check_names_of_record(
+        &self,
+        index: usize,
+        counts: Option<bool>,
+        recovered: &[RecoveredQueue],
+    ) {
+        let Some(counts) = counts else {
+            return;
+        };
+        for recovered in recovered {
+            let Some(queue) = self.queues.get(&recovered.queue) else {
+                continue;
+            };
+            for (time, named) in &queue.names {
+                if named.came == Came::With(index)
+                    && let Some(there) = is_named(recovered, *time)
+                {
+                    assert_eq!(there, counts, "{:?}: the name of {time}", recovered.queue);
+                }
+            }
+        }
+    }
+
+    /// All or nothing; which, if that can be told.
+    fn check_record(&self, record: &Record, found: &BTreeMap<QueueId, Found>) -> Option<bool> {
         let is_there = |(id, place): &(QueueId, u64)| -> Option<bool> {
             Some(found.get(id)?.messages.contains_key(place))
         };
@@ -130,7 +178,7 @@ impl World {
             };
             let any = record.places.iter().any(logged);
             assert!(!any, "what was refused is there: {:?}", record.places);
-            return;
+            return Some(false);
         }
         for (id, place) in &record.settles {
             let Some(held) = self.queues.get(id).and_then(|queue| queue.held.get(place)) else {
@@ -142,6 +190,11 @@ impl World {
             } else if there.contains(&false) && held.settled.len() == 1 && self.is_stored(held) {
                 assert_eq!(back, Some(true), "settled in a record that does not count");
             }
+        }
+        match (there.contains(&true), there.contains(&false)) {
+            (true, false) => Some(true),
+            (false, true) => Some(false),
+            _ => None,
         }
     }
 
@@ -205,7 +258,25 @@ impl Queue {
             self.held.insert(place, held);
         }
         self.pages = found.pages;
+        let names = recovered.names.iter().map(|(time, name)| {
+            let named = Named {
+                name: *name,
+                came: Came::Before,
+                repeated: Vec::new(),
+            };
+            (*time, named)
+        });
+        self.names = names.collect();
     }
+}
+
+/// Whether a name is there; `None` if it may be forgotten by now.
+fn is_named(recovered: &RecoveredQueue, time: u64) -> Option<bool> {
+    let names = &recovered.names;
+    let there = names.iter().any(|(seen, _)| *seen == time);
+    let is_old =
+        || names.len() as u64 == NAMES_MAX && names.first().is_some_and(|one| time < one.0);
+    (there || !is_old()).then_some(there)
 }
 
 /// All of a queue, each place once and each list in order.
