@@ -111,3 +111,6 @@ impl Notices {
 pub(super) fn broker_user() -> UserName {
     UserName::from("rmq-internal")
 }
+
+#[cfg(test)]
+mod tests;
