@@ -30,6 +30,7 @@ mod recovery;
 mod segment;
 mod settings;
 mod shared;
+mod sparse;
 
 #[cfg(test)]
 mod tests;
@@ -120,6 +121,7 @@ impl Store {
             LogSettings {
                 fsync: settings.fsync,
                 log_bytes,
+                segment_bytes: settings.segment_bytes,
             },
             recovery.ledger,
             recovery.older,

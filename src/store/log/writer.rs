@@ -13,6 +13,7 @@ use crate::store::ledger::{Done, Ledger};
 use crate::store::octets::{self, ALIGNMENT};
 use crate::store::segment::{Job, SegmentEvent};
 use crate::store::shared::{Control, Pending, Record, Shared, Stop};
+use crate::store::sparse::{Move, Sparse};
 
 use super::carry::Carry;
 use super::files::{LogFiles, OldFile};
@@ -26,6 +27,8 @@ pub(in crate::store) struct LogSettings {
     pub(in crate::store) fsync: Fsync,
     /// Octets of all files above which the oldest is emptied.
     pub(in crate::store) log_bytes: u64,
+    /// Octets of a segment.
+    pub(in crate::store) segment_bytes: u64,
 }
 
 /// The log's thread.
@@ -48,6 +51,7 @@ pub(in crate::store) struct LogWriter {
     full_since: Option<Instant>,
     /// Segments that are not needed any more.
     done: Vec<Done>,
+    sparse: Sparse,
     group: Vec<u8>,
 }
 
@@ -71,6 +75,7 @@ impl LogWriter {
             spares,
             pager,
             log_bytes_max: settings.log_bytes,
+            sparse: Sparse::new(settings.segment_bytes),
             settings,
             carry: None,
             reclaim_at: None,
@@ -165,6 +170,18 @@ impl LogWriter {
             self.last_sweep = Instant::now();
             self.done.extend(self.ledger.settled_segments());
             self.log.release_done(&self.ledger)?;
+            if let Some(Move {
+                queue,
+                file,
+                places,
+            }) = self.sparse.look(&mut self.ledger)
+            {
+                let _ = self.pager.send(Job::Move {
+                    queue,
+                    file,
+                    places,
+                });
+            }
         }
         for Done { queue, file, pages } in self.done.drain(..) {
             let _ = self.pager.send(Job::Remove { queue, file, pages });
@@ -420,7 +437,8 @@ impl LogWriter {
                     queue,
                     file,
                     places,
-                } => self.ledger.page_written(queue, file, &places),
+                    bytes,
+                } => self.ledger.page_written(queue, file, &places, bytes),
                 SegmentEvent::Synced {
                     queue,
                     file,
@@ -430,6 +448,9 @@ impl LogWriter {
                     .ledger
                     .pages_synced(queue, file, durable_bytes, &places),
                 SegmentEvent::Removed { queue, file } => self.ledger.segment_removed(queue, file),
+                SegmentEvent::NotMoved { queue, file, again } => {
+                    self.ledger.not_moved(queue, file, again);
+                }
             }
         }
     }

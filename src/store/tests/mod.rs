@@ -10,6 +10,7 @@ mod damage;
 mod faults;
 mod museum;
 mod property;
+mod sparse;
 mod stress;
 mod versions;
 mod world;
