@@ -223,7 +223,26 @@ impl Storage {
 
     /// Appends messages and settlements to the log as one record.
     pub(super) fn append(&self, settled: &[Settled], runs: &[Run], messages: &[Message]) -> Ticket {
-        let log = self.store.append(settled, runs, messages);
+        self.gated(self.store.append(settled, runs, messages))
+    }
+
+    /// The same, for a connection that calls [`Durability::commit`] once its read
+    /// is worked through.
+    pub(super) fn append_read(
+        &self,
+        settled: &[Settled],
+        runs: &[Run],
+        messages: &[Message],
+    ) -> Ticket {
+        // More than one is no client that waits for each.
+        if messages.len() != 1 {
+            return self.append(settled, runs, messages);
+        }
+        self.gated(self.store.append_to_commit(settled, runs, messages))
+    }
+
+    /// Notes which definitions what was just appended builds on.
+    fn gated(&self, log: Ticket) -> Ticket {
         let definitions = self.metadata.submitted();
         if self.metadata.durable() < definitions {
             let mut gates = self.gates.lock();
@@ -292,6 +311,10 @@ impl Storage {
 }
 
 impl Durability for Storage {
+    fn commit(&self, wait: bool) -> bool {
+        self.store.commit(wait)
+    }
+
     fn progress(&self) -> Progress {
         let mut progress = self.store.progress();
         if self.any_gates.load(Ordering::Acquire) {

@@ -113,6 +113,20 @@ impl RecordDraft {
         ticket
     }
 
+    /// The same, of what a connection has read.
+    pub(super) fn append_read(&mut self, storage: &Storage, settled: &[Settled]) -> Ticket {
+        if std::mem::take(&mut self.any_left_out) {
+            self.drop_unused();
+        }
+        let ticket = if self.runs.is_empty() && settled.is_empty() {
+            Ticket(0)
+        } else {
+            storage.append_read(settled, &self.runs, &self.messages)
+        };
+        self.clear();
+        ticket
+    }
+
     /// Whether no message is to be written down.
     pub(in super::super) fn is_empty(&self) -> bool {
         self.runs.is_empty()

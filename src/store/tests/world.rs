@@ -294,7 +294,16 @@ impl World {
                 range: SequenceRange::new(Sequence(*place), 1),
             })
             .collect();
-        self.last_ticket = store.append(&settled, &runs, &messages);
+        self.last_ticket = match messages.as_slice() {
+            [_] if self.dice.coin() => {
+                let ticket = store.append_to_commit(&settled, &runs, &messages);
+                if store.commit(true) && store.failure().is_none() {
+                    assert!(store.progress().durable >= ticket, "it was to be decided");
+                }
+                ticket
+            }
+            _ => store.append(&settled, &runs, &messages),
+        };
         self.records.push(Record {
             ticket: self.last_ticket,
             places,
