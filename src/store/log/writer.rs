@@ -113,6 +113,7 @@ impl LogWriter {
         }
         self.log.sync()?;
         self.synced_index = self.last_index;
+        self.log.release_blank()?;
         self.log.release_done(&self.ledger)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Message, Page, QueueId, Sequence, Ticket, Verdict};
-use crate::store::{Opened, PageContent, RecoveredContent, RecoveredQueue, Store};
+use crate::store::{DamageKind, Opened, PageContent, RecoveredContent, RecoveredQueue, Store};
 
 use super::{
     Came, End, Held, Queue, Record, Settlement, World, arrival, body, class, has_lists, tag,
@@ -27,6 +27,10 @@ impl World {
             .map(|queue| (queue.queue, found(&opened.store, queue)))
             .collect();
         assert!(found.keys().eq(self.queues.keys()), "{:?}", found.keys());
+        // However a process ends, what was durable is there.
+        let damages = opened.report.damages.iter();
+        let mut lost = damages.filter(|(_, damage)| damage.kind == DamageKind::Lost);
+        assert_eq!(lost.next(), None, "{:?}", opened.report);
         for recovered in &opened.queues {
             let id = recovered.queue;
             let Some(found) = found.get(&id) else {
