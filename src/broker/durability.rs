@@ -18,6 +18,14 @@ pub trait Durability: Debug + Send + Sync {
     /// How far the log has come.
     fn progress(&self) -> Progress;
 
+    /// What was published so far is to be written now; to be called after every
+    /// read. With `wait`, by the caller himself, if that is quicker: whether he
+    /// did, and it is decided.
+    fn commit(&self, wait: bool) -> bool {
+        let _ = wait;
+        false
+    }
+
     /// The last change of durable definitions that was given to the store, by
     /// whomever; 0 if there was none.
     fn definitions_ticket(&self) -> Ticket;

@@ -224,7 +224,7 @@ impl Publisher {
             }
         }
         match &self.storage {
-            Some(storage) => self.batch.record().append(storage, settled),
+            Some(storage) => self.batch.record().append_read(storage, settled),
             None => Ticket(0),
         }
     }

@@ -225,7 +225,21 @@ impl Storage {
 
     /// Appends messages and settlements to the log as one record.
     pub(super) fn append(&self, record: &NewRecord<'_>) -> Ticket {
-        let log = self.store.append_record(record);
+        self.gated(self.store.append_record(record))
+    }
+
+    /// The same, for a connection that calls [`Durability::commit`] once its read
+    /// is worked through.
+    pub(super) fn append_read(&self, record: &NewRecord<'_>) -> Ticket {
+        // More than one is no client that waits for each.
+        if record.messages.len() != 1 {
+            return self.append(record);
+        }
+        self.gated(self.store.append_to_commit(record))
+    }
+
+    /// Notes which definitions what was just appended builds on.
+    fn gated(&self, log: Ticket) -> Ticket {
         let definitions = self.metadata.submitted();
         if self.metadata.durable() < definitions {
             let mut gates = self.gates.lock();
@@ -299,6 +313,10 @@ impl Storage {
 }
 
 impl Durability for Storage {
+    fn commit(&self, wait: bool) -> bool {
+        self.store.commit(wait)
+    }
+
     fn progress(&self) -> Progress {
         let mut progress = self.store.progress();
         if self.any_gates.load(Ordering::Acquire) {

@@ -43,6 +43,34 @@ struct Segment {
     durable_bytes: u64,
     /// How many pages it is known to have.
     pages: u64,
+    /// Messages of these pages, settled ones too, and octets.
+    messages: u64,
+    bytes: u64,
+    /// Messages that were not settled when it was last looked at.
+    unsettled: Option<u64>,
+    moving: Moving,
+}
+
+/// Whether what is left of a segment is being written elsewhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Moving {
+    No,
+    Now,
+    /// It has damaged messages, which are kept where they are.
+    Never,
+}
+
+/// How well a segment's octets are used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SegmentUse {
+    /// Octets of the file.
+    pub(super) file_bytes: u64,
+    /// Of those, octets of messages that are not settled, about.
+    pub(super) live_bytes: u64,
+    /// How many pieces had to be looked at to know that.
+    pub(super) pieces: usize,
+    /// Whether hardly anything was settled since it was last looked at.
+    pub(super) at_rest: bool,
 }
 
 /// A segment that is not needed any more, as far as its places are known here.
@@ -54,8 +82,24 @@ pub(super) struct Done {
 }
 
 impl Segment {
-    fn add(&mut self, places: &[SequenceRange]) {
+    fn new(file: u64) -> Self {
+        Self {
+            file,
+            places: VecDeque::new(),
+            durable_bytes: 0,
+            pages: 0,
+            messages: 0,
+            bytes: 0,
+            unsettled: None,
+            moving: Moving::No,
+        }
+    }
+
+    fn add(&mut self, places: &[SequenceRange], bytes: u64) {
+        self.pages += 1;
+        self.bytes += bytes;
         for range in places {
+            self.messages += range.count();
             match self.places.back_mut() {
                 Some(last) if last.end == range.first => last.end = range.end,
                 _ => self.places.push_back(*range),
@@ -157,8 +201,14 @@ impl Ledger {
         }
     }
 
-    /// A page with these places was written into a segment.
-    pub(super) fn page_written(&mut self, queue: QueueId, file: u64, places: &[SequenceRange]) {
+    /// A page with these places and so many octets was written into a segment.
+    pub(super) fn page_written(
+        &mut self,
+        queue: QueueId,
+        file: u64,
+        places: &[SequenceRange],
+        bytes: u64,
+    ) {
         let Some(queue) = self.queues.get_mut(&queue) else {
             return;
         };
@@ -166,17 +216,13 @@ impl Ledger {
             queue.next = queue.next.max(last.end);
         }
         // Mostly it is the one that was begun last.
-        match queue.segments.iter_mut().rev().find(|one| one.file == file) {
-            Some(segment) => {
-                segment.add(places);
-                segment.pages += 1;
-            }
-            None => queue.segments.push_back(Segment {
-                file,
-                places: places.iter().copied().collect(),
-                durable_bytes: 0,
-                pages: 1,
-            }),
+        let known = queue.segments.iter().rposition(|one| one.file == file);
+        let index = known.unwrap_or_else(|| {
+            queue.segments.push_back(Segment::new(file));
+            queue.segments.len() - 1
+        });
+        if let Some(segment) = queue.segments.get_mut(index) {
+            segment.add(places, bytes);
         }
     }
 
@@ -219,6 +265,62 @@ impl Ledger {
             }
         }
         done
+    }
+
+    /// All segments.
+    pub(super) fn segments(&self) -> impl Iterator<Item = (QueueId, u64)> {
+        let queues = self.queues.iter();
+        queues.flat_map(|(id, queue)| queue.segments.iter().map(|one| (*id, one.file)))
+    }
+
+    /// Looks at how well a segment is used; `None` if it is not there, or is to
+    /// stay as it is.
+    pub(super) fn look_at(&mut self, queue: QueueId, file: u64) -> Option<SegmentUse> {
+        let queue = self.queues.get_mut(&queue)?;
+        let segment = queue.segments.iter_mut().find(|one| one.file == file)?;
+        if segment.moving != Moving::No {
+            return None;
+        }
+        let (mut unsettled, mut pieces) = (0, segment.places.len());
+        for range in &segment.places {
+            for gap in queue.settled.gaps(*range) {
+                unsettled += gap.count();
+                pieces += 1;
+            }
+        }
+        let before = segment.unsettled.replace(unsettled);
+        let settled_since = before.map(|before| before.saturating_sub(unsettled));
+        Some(SegmentUse {
+            file_bytes: segment.durable_bytes.max(segment.bytes),
+            live_bytes: segment.bytes * unsettled / segment.messages.max(1),
+            pieces,
+            at_rest: settled_since.is_some_and(|settled| settled <= segment.messages / 16),
+        })
+    }
+
+    /// What is left of a segment is written elsewhere from now on: these places.
+    pub(super) fn begin_move(&mut self, queue: QueueId, file: u64) -> Option<Vec<SequenceRange>> {
+        let queue = self.queues.get_mut(&queue)?;
+        let segment = queue.segments.iter_mut().find(|one| one.file == file)?;
+        segment.moving = Moving::Now;
+        let places = segment.places.iter();
+        let unsettled = places.flat_map(|range| queue.settled.gaps(*range));
+        Some(unsettled.collect())
+    }
+
+    /// It was not, and whether that can be tried again.
+    pub(super) fn not_moved(&mut self, queue: QueueId, file: u64, again: bool) {
+        let queue = self.queues.get_mut(&queue);
+        let mut segments = queue.into_iter().flat_map(|queue| &mut queue.segments);
+        if let Some(segment) = segments.find(|one| one.file == file) {
+            segment.moving = if again { Moving::No } else { Moving::Never };
+        }
+    }
+
+    pub(super) fn is_moving(&self, queue: QueueId, file: u64) -> bool {
+        let queue = self.queues.get(&queue);
+        let mut segments = queue.into_iter().flat_map(|queue| &queue.segments);
+        segments.any(|one| one.file == file && one.moving == Moving::Now)
     }
 
     /// Whether a message must be kept in the log: not settled and not in a

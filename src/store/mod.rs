@@ -31,6 +31,7 @@ mod recovery;
 mod segment;
 mod settings;
 mod shared;
+mod sparse;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,7 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
@@ -66,6 +67,12 @@ use shared::{Control, Shared, Stop, Watch};
 /// The store of one data directory. Its threads end with [`Store::close`].
 pub struct Store {
     shared: Arc<Shared>,
+    /// Held by whoever writes the log.
+    writer: Arc<Mutex<LogWriter>>,
+    /// Reads of all connections so far, and how many they were at the last
+    /// commit that somebody asked for.
+    reads: AtomicU64,
+    reads_at_commit: AtomicU64,
     registry: Arc<Registry>,
     pager: Sender<Job>,
     readers: Mutex<Option<Sender<Read>>>,
@@ -121,6 +128,7 @@ impl Store {
             LogSettings {
                 fsync: settings.fsync,
                 log_bytes,
+                segment_bytes: settings.segment_bytes,
             },
             recovery.ledger,
             recovery.older,
@@ -128,6 +136,11 @@ impl Store {
             recovery.last_index,
         );
         writer.start().map_err(StoreError::io("the log"))?;
+        let writer = Arc::new(Mutex::new(writer));
+        let log = {
+            let (writer, shared) = (Arc::clone(&writer), Arc::clone(&shared));
+            move || write_log(&writer, &shared)
+        };
         let paging = Pager::new(
             files,
             Arc::clone(&shared),
@@ -138,7 +151,7 @@ impl Store {
         );
         let (readers, reads) = mpsc::channel();
         let mut threads = vec![
-            spawn("log", watched(&shared, move || writer.run()))?,
+            spawn("log", watched(&shared, log))?,
             spawn("pager", watched(&shared, move || paging.run(&jobs)))?,
         ];
         let reads = Arc::new(Mutex::new(reads));
@@ -148,6 +161,9 @@ impl Store {
         }
         let store = Self {
             shared,
+            writer,
+            reads: AtomicU64::new(0),
+            reads_at_commit: AtomicU64::new(0),
             registry,
             pager,
             readers: Mutex::new(Some(readers)),
@@ -194,7 +210,7 @@ impl Store {
 
     /// The same of a record that has names too.
     pub fn append_record(&self, record: &NewRecord<'_>) -> Ticket {
-        self.shared.append(record)
+        self.shared.append(record, true)
     }
 
     /// Names of a queue whose records were refused since this was asked last:
@@ -202,6 +218,39 @@ impl Store {
     #[must_use]
     pub fn refused_names(&self, queue: QueueId) -> Vec<NameHash> {
         self.shared.refused_names.take(queue)
+    }
+
+    /// The same, for somebody who calls [`Store::commit`] soon. Until then it is
+    /// written only if something else is.
+    pub fn append_to_commit(&self, record: &NewRecord<'_>) -> Ticket {
+        self.shared.append(record, false)
+    }
+
+    /// Has written what [`Store::append_to_commit`] appended. With `wait`, the
+    /// caller writes and syncs it himself, if it is alone and the disk is quick:
+    /// to wake another thread and to be woken by it takes nearly as long as that.
+    /// Whether he did.
+    ///
+    /// To be called after every read, so that it is known how many there are:
+    /// where there is other work, none of its threads waits for the disk.
+    pub fn commit(&self, wait: bool) -> bool {
+        let reads = self.reads.fetch_add(1, Ordering::Relaxed);
+        if !self.shared.take_unannounced() {
+            return false;
+        }
+        let before = self.reads_at_commit.swap(reads, Ordering::Relaxed);
+        let is_quiet = reads.saturating_sub(before) <= QUIET_READS;
+        if wait
+            && is_quiet
+            && let Some(mut writer) = self.writer.try_lock()
+        {
+            let _watch = Watch(Arc::clone(&self.shared));
+            if writer.commit_one() {
+                return true;
+            }
+        }
+        self.shared.announce();
+        false
     }
 
     /// Writes settlements and returns down, within a few milliseconds.
@@ -318,6 +367,16 @@ impl fmt::Debug for Store {
     }
 }
 
+fn write_log(writer: &Mutex<LogWriter>, shared: &Shared) {
+    loop {
+        let deadline = writer.lock().deadline();
+        shared.wait_for_work(deadline);
+        if !writer.lock().work() {
+            return;
+        }
+    }
+}
+
 /// Work of a thread that the store is dead without.
 fn watched<W: FnOnce() + Send>(shared: &Arc<Shared>, work: W) -> impl FnOnce() + Send + use<W> {
     let watch = Watch(Arc::clone(shared));
@@ -384,6 +443,9 @@ fn adopt_spares(files: &dyn Files, spares: &SpareFiles) -> Result<(), StoreError
     Ok(())
 }
 
+/// Reads between two commits up to which a connection's thread waits for the
+/// disk itself: its own, and those of a consumer that acknowledges.
+const QUIET_READS: u64 = 8;
 /// Threads that read pages.
 const READERS: usize = 2;
 /// Octets that may wait for the log before those who add to it are held up.

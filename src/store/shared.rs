@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub(super) paging_stalled: AtomicBool,
     events: Mutex<Vec<SegmentEvent>>,
     pub(super) refused_names: RefusedNames,
+    /// Something was appended of which the log's thread was not told.
+    unannounced: AtomicBool,
     observer: Observer,
 }
 
@@ -122,12 +124,14 @@ impl Shared {
             paging_stalled: AtomicBool::new(false),
             events: Mutex::default(),
             refused_names: RefusedNames::default(),
+            unannounced: AtomicBool::new(false),
             observer,
         })
     }
 
-    /// Appends a messages record.
-    pub(super) fn append(&self, new: &NewRecord<'_>) -> Ticket {
+    /// Appends a messages record. Unless `announce`, the log's thread is not
+    /// told yet.
+    pub(super) fn append(&self, new: &NewRecord<'_>, announce: bool) -> Ticket {
         let mut pending = self.pending.lock();
         pending.last_ticket += 1;
         let ticket = Ticket(pending.last_ticket);
@@ -153,8 +157,23 @@ impl Shared {
         pending.runs.extend(new.runs.iter().map(places));
         let waiting = pending.buffer.len() as u64;
         self.pending_bytes.store(waiting, Ordering::Release);
-        self.wake(&mut pending);
+        if announce {
+            self.wake(&mut pending);
+        } else {
+            self.unannounced.store(true, Ordering::Release);
+        }
         ticket
+    }
+
+    /// Whether something is still to be announced, which from now on is the
+    /// caller's to do.
+    pub(super) fn take_unannounced(&self) -> bool {
+        self.unannounced.load(Ordering::Acquire) && self.unannounced.swap(false, Ordering::AcqRel)
+    }
+
+    /// Tells the log's thread that there is work.
+    pub(super) fn announce(&self) {
+        self.wake(&mut self.pending.lock());
     }
 
     /// Adds settlements, which are written within a few milliseconds.
@@ -191,10 +210,9 @@ impl Shared {
         }
     }
 
-    /// Waits for work until `deadline` and takes it all into `taken`, which
-    /// must be empty; settlements alone are left to gather until they are due.
-    /// How to stop, once nothing is left.
-    pub(super) fn take(&self, taken: &mut Pending, deadline: Instant) -> Option<Stop> {
+    /// Waits for work until `deadline`; settlements alone are left to gather
+    /// until they are due.
+    pub(super) fn wait_for_work(&self, deadline: Instant) {
         let mut pending = self.pending.lock();
         loop {
             let now = Instant::now();
@@ -211,12 +229,37 @@ impl Shared {
             self.work.wait_until(&mut pending, until);
             pending.idle = false;
         }
-        let last_ticket = pending.last_ticket;
-        std::mem::swap(&mut *pending, taken);
+    }
+
+    /// Takes all that waits into `taken`, which must be empty. How to stop, once
+    /// nothing is left.
+    pub(super) fn take(&self, taken: &mut Pending) -> Option<Stop> {
+        let mut pending = self.pending.lock();
+        self.take_all(&mut pending, taken);
+        taken.stop
+    }
+
+    /// The same, if what waits is one record with one message in so many octets
+    /// at most, and nobody wants to stop.
+    pub(super) fn take_one(&self, taken: &mut Pending, bytes_max: u64) -> bool {
+        let mut pending = self.pending.lock();
+        let is_one = pending.records.len() == 1
+            && pending.runs.iter().all(|(_, places)| places.count() == 1)
+            && pending.buffer.len() as u64 <= bytes_max.min(ONE_BYTES_MAX)
+            && pending.stop.is_none();
+        if is_one {
+            self.take_all(&mut pending, taken);
+        }
+        is_one
+    }
+
+    fn take_all(&self, pending: &mut Pending, taken: &mut Pending) {
+        let (last_ticket, idle) = (pending.last_ticket, pending.idle);
+        std::mem::swap(pending, taken);
         pending.last_ticket = last_ticket;
+        pending.idle = idle;
         pending.stop = taken.stop;
         self.pending_bytes.store(0, Ordering::Release);
-        taken.stop
     }
 
     /// Gives settlements back that could not be written for want of room.
@@ -384,3 +427,5 @@ impl fmt::Debug for Shared {
 const SETTLE_WITHIN: std::time::Duration = std::time::Duration::from_millis(20);
 /// Capacity up to which a buffer's memory is kept.
 const BUFFER_KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// Octets up to which a record is written by whoever waits for it.
+const ONE_BYTES_MAX: u64 = 64 * 1024;

@@ -143,6 +143,18 @@ impl RecordDraft {
         self.repeated.extend(repeated);
     }
 
+    /// Appends what a connection has read, if there is anything in it; the next
+    /// record begins.
+    pub(super) fn append_read(&mut self, storage: &Storage, settled: &[Settled]) -> Ticket {
+        let ticket = if self.is_empty() && settled.is_empty() {
+            Ticket(0)
+        } else {
+            storage.append_read(&self.record(settled))
+        };
+        self.clear();
+        ticket
+    }
+
     /// Appends the record, if there is anything in it; the next one begins.
     pub(in super::super) fn append(&mut self, storage: &Storage, settled: &[Settled]) -> Ticket {
         let ticket = if self.is_empty() && settled.is_empty() {
@@ -165,21 +177,25 @@ impl RecordDraft {
         storage: &Storage,
         settled: &[Settled],
     ) -> Ticket {
+        let ticket = storage.append(&self.record(settled));
+        // The second time, what they are copies of has had its chance: it was
+        // refused, and whoever published it knows.
+        self.repeated.clear();
+        ticket
+    }
+
+    /// The record as the log takes it.
+    fn record<'a>(&'a mut self, settled: &'a [Settled]) -> NewRecord<'a> {
         if std::mem::take(&mut self.any_left_out) {
             self.drop_unused();
         }
-        let record = NewRecord {
+        NewRecord {
             settled,
             runs: &self.runs,
             messages: &self.messages,
             names: &self.names,
             repeated: &self.repeated,
-        };
-        let ticket = storage.append(&record);
-        // The second time, what they are copies of has had its chance: it was
-        // refused, and whoever published it knows.
-        self.repeated.clear();
-        ticket
+        }
     }
 
     /// The next record begins.

@@ -7,7 +7,7 @@ use crate::model::{Message, Now, Page, Sequence, SequenceRange};
 use crate::queue::{Loaded, PageIn, PageOut};
 use crate::store::{PageContent, PageOutJob, PageSource, Returned, Settled};
 
-use super::super::Wakes;
+use super::super::{Durability, Wakes};
 use super::{QueueHost, State};
 
 /// A run on its way to the store.
@@ -31,18 +31,22 @@ impl QueueHost {
             self.post_letters(state);
         }
         let journal = state.queue.journal();
-        if self.storage.is_none() {
+        let Some(storage) = &self.storage else {
             if !journal.is_empty() {
                 journal.clear();
             }
             return;
-        }
+        };
         if !journal.is_empty() {
             self.write_down(state);
         }
         self.count_resident(state);
-        while let Some(wanted) = state.queue.page_wanted() {
-            self.page_in(wanted);
+        // While memory is short, what nobody waits for is not read ahead: it
+        // would only have other messages written out.
+        if !storage.memory_is_short() || state.queue.counts().consumers > 0 {
+            while let Some(wanted) = state.queue.page_wanted() {
+                self.page_in(wanted);
+            }
         }
         self.page_out(state, false);
     }

@@ -58,6 +58,8 @@ pub(super) struct Connection {
     pub(super) wakes: Wakes,
     /// The outbox was emptied, and consumers that waited for that may go on.
     pub(super) emptied: bool,
+    /// Others were woken by what was read.
+    pub(super) gave_work: bool,
     /// Deliveries that a channel may hold unsettled; 0 is unlimited.
     pub(super) unsettled_max: u32,
     /// What the held part of the output waits for.
@@ -113,6 +115,7 @@ pub(super) async fn serve(
         events: Vec::new(),
         wakes: Wakes::default(),
         emptied: false,
+        gave_work: false,
         handshake: Some(handshake),
         unsettled_max: settings.unsettled_max,
         barrier: Barrier::default(),
@@ -184,8 +187,12 @@ impl Connection {
                     }
                     pulse.read(Instant::now());
                     self.received(&mut input).await;
-                    // Those who were just given work run before more is read.
-                    tokio::task::yield_now().await;
+                    // Those who were just given work run before more is read, and
+                    // before this thread waits for the disk.
+                    if std::mem::take(&mut self.gave_work) || !self.store_now() {
+                        tokio::task::yield_now().await;
+                        self.store_now();
+                    }
                 }
                 ready = writer.writable(), if writable > 0 => ready?,
                 () = pause_tick(pauses) => self.throttle.look_at_pause(Instant::now(), self.node.durability()),
@@ -196,6 +203,12 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Has the store write what was published; whether that is done already.
+    fn store_now(&mut self) -> bool {
+        let waits = self.session.waits_for_store();
+        self.node.durability().commit(waits)
     }
 
     /// Does what is due by now; an error if that is the end.

@@ -37,6 +37,7 @@ impl Connection {
         }
         self.flush();
         self.tell_channels();
+        self.gave_work |= !self.wakes.is_empty();
         self.wakes.fire();
         awaited
     }

@@ -291,19 +291,30 @@ impl LogFiles {
         Ok(())
     }
 
+    /// Gives files back that were never begun. They go before older ones: with
+    /// nothing before it, such a file looks as if it had lost what it held.
+    pub(super) fn release_blank(&mut self) -> io::Result<()> {
+        let is_blank = |file: &OldFile| file.used <= FILE_HEADER_BYTES as u64;
+        while let Some(index) = self.older.iter().position(is_blank) {
+            if let Some(file) = self.older.remove(index) {
+                self.release(file)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Before there is a current file: gives back what is not needed beside the
-    /// youngest file with a checkpoint, and nothing that is younger and says
-    /// anything.
+    /// youngest file with a checkpoint.
     pub(super) fn release_superseded(&mut self, ledger: &Ledger) -> io::Result<()> {
+        self.release_blank()?;
         let youngest = self.older.iter().rposition(|file| file.has_checkpoint);
         if let Some(file) = youngest.and_then(|youngest| self.older.get(youngest)) {
             // It may have been written by a process that was killed then.
             file.handle.sync().map_err(never_full)?;
         }
         for (index, mut file) in std::mem::take(&mut self.older).into_iter().enumerate() {
-            let is_blank = file.used <= FILE_HEADER_BYTES as u64;
             let is_superseded = youngest.is_some_and(|youngest| index < youngest);
-            if is_blank || (is_superseded && file.is_done(ledger)) {
+            if is_superseded && file.is_done(ledger) {
                 self.release(file)?;
             } else {
                 self.older.push_back(file);

@@ -15,6 +15,7 @@ use crate::store::ledger::{Done, Ledger};
 use crate::store::octets::{self, ALIGNMENT};
 use crate::store::segment::{Job, SegmentEvent};
 use crate::store::shared::{Control, Pending, Record, Shared, Stop};
+use crate::store::sparse::{Move, Sparse};
 
 use super::carry::Carry;
 use super::files::{LogFiles, OldFile};
@@ -28,9 +29,11 @@ pub(in crate::store) struct LogSettings {
     pub(in crate::store) fsync: Fsync,
     /// Octets of all files above which the oldest is emptied.
     pub(in crate::store) log_bytes: u64,
+    /// Octets of a segment.
+    pub(in crate::store) segment_bytes: u64,
 }
 
-/// The log's thread.
+/// What writes the log: one at a time, mostly the log's thread.
 pub(in crate::store) struct LogWriter {
     shared: Arc<Shared>,
     pub(super) ledger: Ledger,
@@ -50,7 +53,11 @@ pub(in crate::store) struct LogWriter {
     full_since: Option<Instant>,
     /// Segments that are not needed any more.
     done: Vec<Done>,
-    group: Vec<u8>,
+    sparse: Sparse,
+    /// What is being written; empty between two rounds.
+    taken: Pending,
+    /// What syncs took lately.
+    sync_took: Duration,
 }
 
 impl LogWriter {
@@ -73,6 +80,7 @@ impl LogWriter {
             spares,
             pager,
             log_bytes_max: settings.log_bytes,
+            sparse: Sparse::new(settings.segment_bytes),
             settings,
             carry: None,
             reclaim_at: None,
@@ -82,7 +90,8 @@ impl LogWriter {
             last_sweep: Instant::now(),
             full_since: None,
             done: Vec::new(),
-            group: Vec::new(),
+            taken: Pending::default(),
+            sync_took: Duration::ZERO,
         }
     }
 
@@ -106,38 +115,63 @@ impl LogWriter {
         }
         self.log.sync()?;
         self.synced_index = self.last_index;
+        self.log.release_blank()?;
         self.log.release_done(&self.ledger)
     }
 
-    /// Writes until it is told to stop or fails.
-    pub(in crate::store) fn run(mut self) {
-        let mut taken = Pending::default();
-        loop {
-            let stop = self.shared.take(&mut taken, self.deadline());
-            #[cfg(test)]
-            if stop == Some(Stop::Abrupt) {
-                return;
-            }
-            if self.shared.failure().is_some() {
-                // The pager has met one: nothing is decided after that.
-                return;
-            }
-            if let Err(error) = self.round(&mut taken) {
-                // Nothing is known of what was written before: no second try.
-                self.shared.fail(&format!("cannot write the log: {error}"));
-                return;
-            }
-            taken.reset();
-            if stop == Some(Stop::Clean) {
-                if let Err(error) = self.finish() {
-                    self.shared.fail(&format!("cannot end the log: {error}"));
-                }
-                return;
-            }
+    /// Does what is due; `false` if that was the last.
+    pub(in crate::store) fn work(&mut self) -> bool {
+        let mut taken = std::mem::take(&mut self.taken);
+        let stop = self.shared.take(&mut taken);
+        #[cfg(test)]
+        if stop == Some(Stop::Abrupt) {
+            return false;
         }
+        if self.shared.failure().is_some() {
+            // Somebody has met one: nothing is decided after that.
+            return false;
+        }
+        if let Err(error) = self.round(&mut taken) {
+            // Nothing is known of what was written before: no second try.
+            self.shared.fail(&format!("cannot write the log: {error}"));
+            return false;
+        }
+        taken.reset();
+        self.taken = taken;
+        if stop == Some(Stop::Clean) {
+            if let Err(error) = self.finish() {
+                self.shared.fail(&format!("cannot end the log: {error}"));
+            }
+            return false;
+        }
+        true
     }
 
-    fn deadline(&self) -> Instant {
+    /// Writes and decides what waits, if that is one message only and quickly
+    /// done; whether it was.
+    pub(in crate::store) fn commit_one(&mut self) -> bool {
+        let is_quick = self.carry.is_none()
+            && self.full_since.is_none()
+            && self.sync_took < QUICK_SYNC
+            && self.shared.failure().is_none();
+        // No other file has to be begun for it, nor for settlements with it.
+        let room = self.log.room().saturating_sub(self.log.reserve()) / 2;
+        let mut taken = std::mem::take(&mut self.taken);
+        if !is_quick || !self.shared.take_one(&mut taken, room) {
+            self.taken = taken;
+            return false;
+        }
+        self.controls(&mut taken);
+        if let Err(error) = self.group(&mut taken) {
+            self.shared.fail(&format!("cannot write the log: {error}"));
+        }
+        taken.reset();
+        self.taken = taken;
+        true
+    }
+
+    /// When there is something to do at the latest.
+    pub(in crate::store) fn deadline(&self) -> Instant {
         let idle = Instant::now() + SWEEP_EVERY;
         match self.settings.fsync {
             _ if self.carry.is_some() && !self.is_full() => Instant::now(),
@@ -149,7 +183,7 @@ impl LogWriter {
         }
     }
 
-    fn round(&mut self, taken: &mut Pending) -> io::Result<()> {
+    fn controls(&mut self, taken: &mut Pending) {
         for control in taken.controls.drain(..) {
             match control {
                 Control::Register(queue) => self.ledger.register(queue),
@@ -161,6 +195,10 @@ impl LogWriter {
                 }
             }
         }
+    }
+
+    fn round(&mut self, taken: &mut Pending) -> io::Result<()> {
+        self.controls(taken);
         self.segment_events();
         self.group(taken)?;
         self.sync_if_due()?;
@@ -168,6 +206,18 @@ impl LogWriter {
             self.last_sweep = Instant::now();
             self.done.extend(self.ledger.settled_segments());
             self.log.release_done(&self.ledger)?;
+            if let Some(Move {
+                queue,
+                file,
+                places,
+            }) = self.sparse.look(&mut self.ledger)
+            {
+                let _ = self.pager.send(Job::Move {
+                    queue,
+                    file,
+                    places,
+                });
+            }
         }
         for Done { queue, file, pages } in self.done.drain(..) {
             let _ = self.pager.send(Job::Remove { queue, file, pages });
@@ -196,6 +246,9 @@ impl LogWriter {
     /// Writes the records with messages, as many at once as the file takes.
     fn messages(&mut self, taken: &mut Pending, failed: &mut Vec<Ticket>) -> io::Result<()> {
         let buffer_end = taken.buffer.len();
+        // The end mark behind the last record. Those before the last have the
+        // header of the next one there, of which nothing is filled in yet.
+        taken.buffer.extend_from_slice(&[0; ALIGNMENT]);
         let mut next = 0;
         let mut runs = 0;
         let mut is_new = false;
@@ -236,9 +289,10 @@ impl LogWriter {
             }
             is_new = false;
             let end = end_of(until - 1);
-            let octets = taken.buffer.get_mut(start..end).unwrap_or_default();
+            let octets = taken.buffer.get_mut(start..end + ALIGNMENT);
+            let octets = octets.unwrap_or_default();
             self.fill_in(octets, start, &taken.records[next..until]);
-            self.write_group(octets)?;
+            self.log.append(octets)?;
             for record in &taken.records[next..until] {
                 for (queue, places) in taken.runs.get(runs..runs + record.runs).unwrap_or_default()
                 {
@@ -322,17 +376,6 @@ impl LogWriter {
         }
     }
 
-    fn write_group(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.group.clear();
-        self.group.extend_from_slice(octets);
-        self.group.extend_from_slice(&[0; ALIGNMENT]);
-        let written = self.log.append(&self.group);
-        if self.group.capacity() > GROUP_KEPT_BYTES {
-            self.group = Vec::new();
-        }
-        written
-    }
-
     fn settlements(&mut self, taken: &mut Pending) -> io::Result<()> {
         if taken.settled.is_empty() && taken.returned.is_empty() {
             return Ok(());
@@ -404,11 +447,12 @@ impl LogWriter {
             index: self.last_index,
             synced: self.synced_index,
         };
-        let mut record = Vec::with_capacity(header.record_bytes());
+        let mut record = Vec::with_capacity(header.record_bytes() + ALIGNMENT);
         record.extend_from_slice(&header.encode());
         record.extend_from_slice(payload);
         octets::pad(&mut record);
-        self.write_group(&record)
+        record.extend_from_slice(&[0; ALIGNMENT]);
+        self.log.append(&record)
     }
 
     /// Goes on in another file that takes `bytes`; `false` if the disk is full.
@@ -477,8 +521,10 @@ impl LogWriter {
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.synced_index < self.last_index {
+            let start = Instant::now();
             self.log.sync()?;
             self.synced_index = self.last_index;
+            self.sync_took = (self.sync_took * 7 + start.elapsed()) / 8;
         }
         self.last_sync = Instant::now();
         Ok(())
@@ -491,7 +537,8 @@ impl LogWriter {
                     queue,
                     file,
                     places,
-                } => self.ledger.page_written(queue, file, &places),
+                    bytes,
+                } => self.ledger.page_written(queue, file, &places, bytes),
                 SegmentEvent::Synced {
                     queue,
                     file,
@@ -501,6 +548,9 @@ impl LogWriter {
                     .ledger
                     .pages_synced(queue, file, durable_bytes, &places),
                 SegmentEvent::Removed { queue, file } => self.ledger.segment_removed(queue, file),
+                SegmentEvent::NotMoved { queue, file, again } => {
+                    self.ledger.not_moved(queue, file, again);
+                }
             }
         }
     }
@@ -572,7 +622,8 @@ fn merge(settled: &mut Vec<Settled>) {
 
 /// How often files are looked at that may not be needed any more.
 const SWEEP_EVERY: Duration = Duration::from_millis(if cfg!(test) { 3 } else { 250 });
+/// What syncs may take lately for somebody to wait for one who has other things
+/// to do.
+const QUICK_SYNC: Duration = Duration::from_micros(500);
 /// How long no other file is tried after the disk was found full.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
-/// Capacity up to which the group's memory is kept.
-const GROUP_KEPT_BYTES: usize = 4 * 1024 * 1024;

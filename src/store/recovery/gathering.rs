@@ -117,7 +117,7 @@ impl Gathering {
         let needed = || paged.iter().map(|(found, ..)| found).chain(&others);
         for found in needed() {
             let file = found.page.file;
-            ledger.page_written(id, file, &found.ranges);
+            ledger.page_written(id, file, &found.ranges, found.page.bytes.into());
             if found.state == PageState::Durable {
                 let durable = found.page.offset + u64::from(found.page.bytes);
                 ledger.pages_synced(id, file, durable, &found.ranges);

@@ -2,6 +2,7 @@
 //! memory. Those of durable queues survive; scratch ones are for queues that
 //! do not, and are gone at the next start.
 
+mod moving;
 mod page;
 mod pager;
 mod places;

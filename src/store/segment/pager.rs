@@ -57,6 +57,12 @@ pub(in crate::store) enum Job {
         file: u64,
         pages: u64,
     },
+    /// Little is left of a file: the messages in these places.
+    Move {
+        queue: QueueId,
+        file: u64,
+        places: Vec<SequenceRange>,
+    },
     /// A queue was deleted.
     Forget(QueueId),
     /// The log wants a prepared file.
@@ -71,6 +77,7 @@ pub(in crate::store) enum SegmentEvent {
         queue: QueueId,
         file: u64,
         places: Vec<SequenceRange>,
+        bytes: u64,
     },
     Synced {
         queue: QueueId,
@@ -82,18 +89,45 @@ pub(in crate::store) enum SegmentEvent {
         queue: QueueId,
         file: u64,
     },
+    /// What is left of it could not be written elsewhere.
+    NotMoved {
+        queue: QueueId,
+        file: u64,
+        again: bool,
+    },
+}
+
+/// A row of files in which pages are written. What was moved out of older files
+/// is likely to stay for long, so it does not go among what has just come.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Lane {
+    Durable(QueueId),
+    Moved(QueueId),
+    Scratch(QueueId),
+}
+
+impl Lane {
+    fn queue(self) -> QueueId {
+        match self {
+            Self::Durable(queue) | Self::Moved(queue) | Self::Scratch(queue) => queue,
+        }
+    }
+
+    fn is_durable(self) -> bool {
+        !matches!(self, Self::Scratch(_))
+    }
 }
 
 /// The thread's state.
 pub(in crate::store) struct Pager {
     files: Arc<dyn Files>,
     shared: Arc<Shared>,
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
     spares: Arc<SpareFiles>,
     segment_bytes: u64,
     next_file: u64,
-    /// The file of each queue that pages are appended to.
-    open: HashMap<QueueId, Open>,
+    /// The files that pages are appended to.
+    open: HashMap<Lane, Open>,
     /// Pages that are still needed, by scratch file.
     scratch_pages: HashMap<u64, u32>,
     /// Pages of durable queues in each file written to since the start.
@@ -199,8 +233,13 @@ impl Pager {
                     self.remove(queue, file);
                 }
             }
+            Job::Move {
+                queue,
+                file,
+                places,
+            } => self.move_segment(queue, file, &places),
             Job::Forget(queue) => {
-                self.open.remove(&queue);
+                self.open.retain(|lane, _| lane.queue() != queue);
                 self.registry.forget_gone(queue);
                 for file in self.registry.of_queue(queue) {
                     self.remove(queue, file);
@@ -226,8 +265,12 @@ impl Pager {
             messages,
             done,
         } = job;
+        let lane = match durable {
+            true => Lane::Durable(queue),
+            false => Lane::Scratch(queue),
+        };
         // The messages are let go of last, here and not where `done` leads.
-        match self.write_page(queue, durable, first, tag, &*messages) {
+        match self.write_page(lane, first, tag, &*messages) {
             Ok(page) => done(Some(page)),
             Err(error) => {
                 self.stalled_until = Some(Instant::now() + IDLE);
@@ -237,23 +280,22 @@ impl Pager {
                 } else {
                     tracing::error!(%error, "cannot write messages out; they stay in memory");
                 }
-                self.open.remove(&queue);
                 done(None);
             }
         }
     }
 
-    fn write_page(
+    pub(super) fn write_page(
         &mut self,
-        queue: QueueId,
-        durable: bool,
+        lane: Lane,
         first: Sequence,
         tag: PageTag,
         messages: &dyn PageSource,
     ) -> io::Result<Page> {
-        let open = match self.open.remove(&queue) {
+        let queue = lane.queue();
+        let open = match self.open.remove(&lane) {
             Some(open) if open.used_bytes < self.segment_bytes => open,
-            _ => self.create(queue, durable)?,
+            _ => self.create(queue, lane.is_durable())?,
         };
         let mut buffer = std::mem::take(&mut self.buffer);
         let (_, places) = encode_page(&mut buffer, queue, open.file, first, tag, messages);
@@ -277,7 +319,7 @@ impl Pager {
             return Err(error);
         }
         let used_bytes = open.used_bytes + u64::from(page.bytes);
-        if durable {
+        if lane.is_durable() {
             self.written(queue, &open, used_bytes, places);
         } else {
             *self.scratch_pages.entry(open.file).or_default() += 1;
@@ -287,7 +329,7 @@ impl Pager {
             // than many open ones.
             self.open.clear();
         }
-        self.open.insert(queue, Open { used_bytes, ..open });
+        self.open.insert(lane, Open { used_bytes, ..open });
         Ok(page)
     }
 
@@ -309,11 +351,21 @@ impl Pager {
         });
         dirty.used_bytes = used_bytes;
         dirty.places.extend_from_slice(&places);
-        self.shared.segment_event(SegmentEvent::Written {
+        self.segment_event(SegmentEvent::Written {
             queue,
             file: open.file,
             places,
+            bytes: used_bytes - open.used_bytes,
         });
+    }
+
+    pub(super) fn segment_event(&self, event: SegmentEvent) {
+        self.shared.segment_event(event);
+    }
+
+    /// Pages go into another file from now on, if they went into this one.
+    pub(super) fn begin_other_file(&mut self, file: u64) {
+        self.open.retain(|_, open| open.file != file);
     }
 
     fn create(&mut self, queue: QueueId, durable: bool) -> io::Result<Open> {
@@ -340,12 +392,13 @@ impl Pager {
         })
     }
 
-    /// Makes all pages durable that are not, and tells the log.
-    fn sync(&mut self) {
+    /// Makes all pages durable that are not, and tells the log; `false` if that
+    /// failed, and the store with it.
+    pub(super) fn sync(&mut self) -> bool {
         self.dirty_since = None;
         self.dirty_bytes = 0;
         if self.dirty.is_empty() {
-            return;
+            return true;
         }
         let dirty = std::mem::take(&mut self.dirty);
         let synced = dirty
@@ -361,16 +414,17 @@ impl Pager {
             // What is in the segments is nobody's guess now, and the log may
             // not be shortened any more.
             self.shared.fail(&format!("cannot sync a segment: {error}"));
-            return;
+            return false;
         }
         for (file, dirty) in dirty {
-            self.shared.segment_event(SegmentEvent::Synced {
+            self.segment_event(SegmentEvent::Synced {
                 queue: dirty.queue,
                 file,
                 durable_bytes: dirty.used_bytes,
                 places: dirty.places,
             });
         }
+        true
     }
 
     fn free(&mut self, page: Page) {
@@ -386,11 +440,11 @@ impl Pager {
         self.remove_file(page.file);
     }
 
-    fn remove(&mut self, queue: QueueId, file: u64) {
+    pub(super) fn remove(&mut self, queue: QueueId, file: u64) {
         self.scratch_pages.remove(&file);
         self.durable_pages.remove(&file);
         self.dirty.remove(&file);
-        self.open.retain(|_, open| open.file != file);
+        self.begin_other_file(file);
         if self.remove_file(file) {
             self.shared
                 .segment_event(SegmentEvent::Removed { queue, file });

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 
-use crate::model::{Page, QueueId};
+use crate::model::{Page, QueueId, Sequence};
 use crate::store::files::{Files, StoreFile};
 use crate::store::ranges::RangeSet;
 
@@ -28,6 +28,17 @@ struct State {
     /// Places that were settled, or not persistent, when the store was opened:
     /// a page written before still has them.
     gone: HashMap<QueueId, Arc<RangeSet>>,
+    /// Where pages are that were written again, by what their queues call them.
+    moved: HashMap<PageName, Page>,
+    /// Names of pages that are in a file now, by its number.
+    moved_into: HashMap<u64, Vec<PageName>>,
+}
+
+/// A page's file, and where in it.
+type PageName = (u64, u64);
+
+fn name_of(page: Page) -> PageName {
+    (page.file, page.offset)
 }
 
 #[derive(Clone, Debug)]
@@ -107,11 +118,48 @@ impl Registry {
 
     /// Removes a file; `false` if it is not known.
     pub(in crate::store) fn remove(&self, file: u64) -> io::Result<bool> {
-        let Some(known) = self.state.lock().known.remove(&file) else {
+        let mut state = self.state.lock();
+        let Some(known) = state.known.remove(&file) else {
             return Ok(false);
         };
+        for name in state.moved_into.remove(&file).unwrap_or_default() {
+            state.moved.remove(&name);
+        }
+        drop(state);
         self.files.remove(&known.name(file))?;
         Ok(true)
+    }
+
+    /// Pages were written again: whoever asks for one of them gets what is there
+    /// now.
+    pub(in crate::store) fn redirect(&self, moves: &[(Page, Page)]) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        // Those that had been moved into that file before have come on with it.
+        let files: HashSet<u64> = moves.iter().map(|(from, _)| from.file).collect();
+        let before = files
+            .iter()
+            .filter_map(|file| state.moved_into.remove(file));
+        let before: Vec<PageName> = before.flatten().collect();
+        let to: HashMap<PageName, Page> = moves
+            .iter()
+            .map(|(from, to)| (name_of(*from), *to))
+            .collect();
+        for name in before {
+            if let Some(now) = state.moved.get_mut(&name) {
+                *now = to.get(&name_of(*now)).copied().unwrap_or(*now);
+                state.moved_into.entry(now.file).or_default().push(name);
+            }
+        }
+        for (name, to) in to {
+            state.moved.insert(name, to);
+            state.moved_into.entry(to.file).or_default().push(name);
+        }
+    }
+
+    /// Whether a page was written again.
+    pub(in crate::store) fn is_moved(&self, page: Page) -> bool {
+        self.state.lock().moved.contains_key(&name_of(page))
     }
 
     /// The numbers of a queue's files.
@@ -137,7 +185,8 @@ impl Registry {
     /// If the file cannot be read or is not known, or the page's own header is
     /// damaged.
     pub(in crate::store) fn read(&self, page: Page) -> io::Result<PageContent> {
-        let (handle, queue, gone) = self.find(page.file)?;
+        let asked_for = page;
+        let (page, handle, queue, gone) = self.find(page)?;
         let mut octets = vec![0; page.bytes as usize];
         let count = handle.read_at(&mut octets, page.offset)?;
         octets.truncate(count);
@@ -159,6 +208,14 @@ impl Registry {
         let mut content = read_page(&header, payload, |place, _| !is_gone(place));
         let had_damaged = !content.damaged.is_empty();
         content.damaged.retain(|place| !is_gone(*place));
+        if page != asked_for {
+            // It may begin with another place than the page that was asked for.
+            let consecutive = (header.first.0..).map(Sequence);
+            let count = content.messages.len();
+            content
+                .places
+                .get_or_insert_with(|| consecutive.take(count).collect());
+        }
         // Settled ones alone are no loss.
         if !content.is_whole && (!had_damaged || !content.damaged.is_empty()) {
             self.keep_aside(page, &octets);
@@ -171,7 +228,9 @@ impl Registry {
     /// # Errors
     /// If it is not known or cannot be opened.
     pub(in crate::store) fn open(&self, file: u64) -> io::Result<Arc<dyn StoreFile>> {
-        self.find(file).map(|(handle, ..)| handle)
+        let mut state = self.state.lock();
+        let known = state.known(file)?;
+        self.handle(&mut state, file, &known)
     }
 
     /// Copies a damaged page into a file of its own, for whoever may want to
@@ -195,25 +254,45 @@ impl Registry {
         }
     }
 
-    #[allow(clippy::type_complexity, reason = "three things of one look-up")]
-    fn find(&self, file: u64) -> io::Result<(Arc<dyn StoreFile>, QueueId, Option<Arc<RangeSet>>)> {
+    /// Where a page is now. All of it is looked up at once: the file may be
+    /// gone the next moment, but can be read for as long as it is open.
+    #[allow(clippy::type_complexity, reason = "four things of one look-up")]
+    fn find(
+        &self,
+        page: Page,
+    ) -> io::Result<(Page, Arc<dyn StoreFile>, QueueId, Option<Arc<RangeSet>>)> {
         let mut state = self.state.lock();
-        let missing = || io::Error::new(io::ErrorKind::NotFound, "no such segment");
-        let known = state.known.get(&file).cloned().ok_or_else(missing)?;
+        let page = state.moved.get(&name_of(page)).copied().unwrap_or(page);
+        let known = state.known(page.file)?;
         let gone = state.gone.get(&known.queue).cloned();
+        let handle = self.handle(&mut state, page.file, &known)?;
+        Ok((page, handle, known.queue, gone))
+    }
+
+    fn handle(
+        &self,
+        state: &mut State,
+        file: u64,
+        known: &Known,
+    ) -> io::Result<Arc<dyn StoreFile>> {
         if let Some(handle) = &known.handle {
-            return Ok((Arc::clone(handle), known.queue, gone));
+            return Ok(Arc::clone(handle));
         }
         let handle = self.files.open(&known.name(file))?;
         if let Some(known) = state.known.get_mut(&file) {
             known.handle = Some(Arc::clone(&handle));
         }
         state.opened(file);
-        Ok((handle, known.queue, gone))
+        Ok(handle)
     }
 }
 
 impl State {
+    fn known(&self, file: u64) -> io::Result<Known> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "no such segment");
+        self.known.get(&file).cloned().ok_or_else(missing)
+    }
+
     fn opened(&mut self, file: u64) {
         self.open.push_back(file);
         while self.open.len() > HANDLES_MAX {

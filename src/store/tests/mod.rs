@@ -11,6 +11,7 @@ mod faults;
 mod museum;
 mod names;
 mod property;
+mod sparse;
 mod stress;
 mod versions;
 mod world;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use crate::model::{Message, PageTag, QueueId, Sequence, SequenceRange, Ticket};
 
 use super::files::simulated::Simulated;
-use super::{Disk, Opened, RecoveredContent, Run, Settled, Store, StoreSettings};
+use super::{Disk, NewRecord, Opened, RecoveredContent, Run, Settled, Store, StoreSettings};
 
 /// Whether to try everything.
 fn thorough() -> bool {
@@ -43,6 +44,11 @@ fn open(directory: &std::path::Path) -> Opened {
     let files = Disk::open(directory).expect("the directory is ours");
     let settings = StoreSettings::default();
     Store::open(Arc::new(files), &settings, &[QUEUE], Box::new(|| {})).expect("it opens")
+}
+
+fn open_simulated(disk: &Simulated) -> Opened {
+    let files = Arc::new(disk.clone());
+    Store::open(files, &world::settings(), &[QUEUE], Box::new(|| {})).expect("it opens")
 }
 
 fn message(number: u64) -> Message {
@@ -136,14 +142,58 @@ fn what_was_appended_and_not_settled_is_there_again() {
     }
 }
 
+/// A client that waits for each confirm is not to wait for two threads as well.
+#[test]
+fn who_waits_for_a_single_message_writes_it_himself() {
+    let disk = Simulated::new(0);
+    let opened = open_simulated(&disk);
+    let store = &opened.store;
+    let append_one = |place| {
+        let run = Run {
+            queue: QUEUE,
+            first: Sequence(place),
+            message: 0,
+            count: 1,
+        };
+        store.append_to_commit(&NewRecord {
+            runs: &[run],
+            messages: &[message(place)],
+            ..NewRecord::default()
+        })
+    };
+    let mut by_itself = 0;
+    for place in 0..200 {
+        let ticket = append_one(place);
+        if store.commit(true) {
+            assert!(store.progress().durable >= ticket);
+            by_itself += 1;
+        }
+        wait(store, ticket);
+    }
+    assert!(by_itself > 0, "there was always somebody else");
+    // Whoever does not wait has the log's thread do it.
+    let ticket = append_one(200);
+    assert!(!store.commit(false));
+    wait(store, ticket);
+    assert!(!store.commit(true), "there is nothing to be written");
+    // A slow disk is no work for whoever has other things to do.
+    disk.slow_down(Duration::from_millis(10));
+    for place in 201..210 {
+        let ticket = append_one(place);
+        store.commit(true);
+        wait(store, ticket);
+    }
+    let ticket = append_one(210);
+    assert!(!store.commit(true));
+    wait(store, ticket);
+    assert_eq!(places(&open_simulated(&disk.after_kill())).len(), 211);
+}
+
 /// A page must not bring back half of a transaction that the log never got.
 #[test]
 fn a_page_waits_for_the_log_to_have_its_messages() {
     let disk = Simulated::new(0);
-    let files = Arc::new(disk.clone());
-    let settings = world::settings();
-    let open = |files| Store::open(files, &settings, &[QUEUE], Box::new(|| {})).expect("it opens");
-    let opened = open(files);
+    let opened = open_simulated(&disk);
     // The pager has files to prepare first.
     std::thread::sleep(Duration::from_millis(50));
     disk.slow_down(Duration::from_millis(30));
@@ -172,6 +222,6 @@ fn a_page_waits_for_the_log_to_have_its_messages() {
     });
     assert!(written.recv().expect("the pager is alive").is_some());
     assert!(opened.store.progress().durable >= ticket);
-    let opened = open(Arc::new(disk.after_kill()));
+    let opened = open_simulated(&disk.after_kill());
     assert_eq!(places(&opened), [1]);
 }

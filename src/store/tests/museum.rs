@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use crate::model::{PageTag, QueueId, Sequence, SequenceRange, Ticket};
 use crate::store::files::Files;
-use crate::store::files::simulated::Simulated;
-use crate::store::log::{is_spare, log_number};
-use crate::store::{Opened, PageOutJob, RecoveredContent, Returned, Run, Settled, Store};
+use crate::store::files::simulated::{Fault, Simulated};
+use crate::store::log::{is_spare, log_name, log_number};
+use crate::store::{
+    DamageKind, Opened, PageOutJob, RecoveredContent, Returned, Run, Settled, Store,
+};
 
 use super::world::{body, message, settings, wait};
 
@@ -75,6 +77,33 @@ fn museum_01_two_crashes_in_a_row_lose_nothing() {
         };
     }
     assert_eq!(places(&open(&disk, &[QUEUE]), QUEUE).len(), 18);
+}
+
+/// The first of two crashes leaves a file of the log that holds nothing; the
+/// second one, that file and not the one before it.
+#[test]
+fn museum_01_a_file_that_was_never_begun_is_no_damage() {
+    for at in 1..40 {
+        let disk = Simulated::new(at);
+        let opened = open(&disk, &[QUEUE]);
+        let ticket = append(&opened.store, QUEUE, 0, 3);
+        wait(&opened.store, ticket);
+        settle(&opened.store, QUEUE, 0, 3);
+        opened.store.close();
+        drop(opened);
+        let names = disk.names().expect("names");
+        let last = names.iter().filter_map(|name| log_number(name)).max();
+        let blank = log_name(last.expect("there is a log") + 1);
+        let file = disk.create(&blank).expect("it is new");
+        file.write_at(&[0; 4096], 0).expect("there is room");
+        disk.plan(Some(Fault::Crash { at }));
+        let files = Arc::new(disk.clone());
+        drop(Store::open(files, &settings(), &[QUEUE], Box::new(|| {})));
+        let opened = open(&disk.after_kill(), &[QUEUE]);
+        let damages = opened.report.damages.iter();
+        let mut lost = damages.filter(|(_, damage)| damage.kind == DamageKind::Lost);
+        assert_eq!(lost.next(), None, "a crash at operation {at}");
+    }
 }
 
 #[test]

@@ -214,7 +214,8 @@ impl World {
             38..41 => self.repeat(store),
             41..48 => self.transact(store),
             48..53 => self.enqueue_transient(),
-            53..70 => self.settle(store),
+            53..66 => self.settle(store),
+            66..70 => self.thin_out(store),
             70..75 => self.give_back(store),
             75..88 => self.page_out(store),
             88..92 => self.read_pages(store),
@@ -308,13 +309,23 @@ impl World {
                 range: SequenceRange::new(Sequence(*place), 1),
             })
             .collect();
-        self.last_ticket = store.append_record(&NewRecord {
+        let record = NewRecord {
             settled: &settled,
             runs: &runs,
             messages: &messages,
             names: &names,
             ..NewRecord::default()
-        });
+        };
+        self.last_ticket = match messages.as_slice() {
+            [_] if self.dice.coin() => {
+                let ticket = store.append_to_commit(&record);
+                if store.commit(true) && store.failure().is_none() {
+                    assert!(store.progress().durable >= ticket, "it was to be decided");
+                }
+                ticket
+            }
+            _ => store.append_record(&record),
+        };
         self.records.push(Record {
             ticket: self.last_ticket,
             places,
@@ -384,6 +395,23 @@ impl World {
             held.settled.push(Settlement::After(after));
             let range = SequenceRange::new(Sequence(place), 1);
             settled.push(Settled { queue: id, range });
+        }
+        store.settle(&settled, &[]);
+    }
+
+    /// Settles most of a queue's oldest messages, so that little is left of its
+    /// pages.
+    fn thin_out(&mut self, store: &Store) {
+        let id = self.any_queue();
+        let (after, stays) = (self.last_ticket, self.dice.roll(5) as usize);
+        let queue = self.queues.get_mut(&id).expect("one of ours");
+        let mut settled = Vec::new();
+        for (index, (place, held)) in queue.live_mut().take(40).enumerate() {
+            if index % 5 != stays {
+                held.settled.push(Settlement::After(after));
+                let range = SequenceRange::new(Sequence(place), 1);
+                settled.push(Settled { queue: id, range });
+            }
         }
         store.settle(&settled, &[]);
     }

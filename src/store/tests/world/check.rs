@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Message, Page, QueueId, Sequence, Ticket, Verdict};
-use crate::store::{Opened, PageContent, RecoveredContent, RecoveredQueue, Store};
+use crate::store::{DamageKind, Opened, PageContent, RecoveredContent, RecoveredQueue, Store};
 
 use super::{
     Came, End, Held, NAMES_MAX, Named, Queue, Record, Settlement, World, arrival, body, class,
@@ -28,6 +28,10 @@ impl World {
             .map(|queue| (queue.queue, found(&opened.store, queue)))
             .collect();
         assert!(found.keys().eq(self.queues.keys()), "{:?}", found.keys());
+        // However a process ends, what was durable is there.
+        let damages = opened.report.damages.iter();
+        let mut lost = damages.filter(|(_, damage)| damage.kind == DamageKind::Lost);
+        assert_eq!(lost.next(), None, "{:?}", opened.report);
         for recovered in &opened.queues {
             let id = recovered.queue;
             let Some(found) = found.get(&id) else {
@@ -301,7 +305,12 @@ fn found(store: &Store, queue: &RecoveredQueue) -> Found {
                 found.damaged.extend_from_slice(&content.damaged);
                 let messages = messages_of(run.first.0, &content);
                 if let Some((body, _)) = messages.values().next() {
-                    assert_eq!(run.tag, tag(class(id, body), run.first.0), "{id:?}");
+                    // Moved, it may begin later than when it was tagged.
+                    let tagged = tag(class(id, body), run.first.0);
+                    assert_eq!(run.tag.class, tagged.class, "{id:?}");
+                    let earliest = tag(tagged.class, 0);
+                    let due = earliest.due..=tagged.due;
+                    assert!(due.contains(&run.tag.due), "{id:?} {:?}", run.tag);
                 }
                 found
                     .pages
