@@ -273,7 +273,7 @@ impl Run {
         let is_due = |queue: &Queue, now| queue.next_due().filter(|due| *due <= now);
         while self.deliver(usize::MAX) {}
         loop {
-            let before = self.queue.next_due();
+            let before = (self.queue.next_due(), self.queue.counts());
             while let Some(due) = is_due(&self.queue, self.now) {
                 self.tick();
                 while self.deliver(usize::MAX) {}
@@ -283,8 +283,8 @@ impl Run {
             }
             self.enforce_limits();
             // Otherwise the timer goes off at once.
-            let due = is_due(&self.queue, self.now);
-            if due.is_none() || due == before {
+            let after = (self.queue.next_due(), self.queue.counts());
+            if is_due(&self.queue, self.now).is_none() || after == before {
                 break;
             }
         }

@@ -95,9 +95,12 @@ impl Run {
         let entry = &self.messages[index];
         let due = entry.deliver_at.unwrap_or(0);
         let was_out = entry.waits_until > 0;
-        let has_waited = due > 0 || (was_out && entry.group.is_none());
+        let has_waited = due > 0 || was_out;
         let must_wait = due > self.now && !was_out;
-        if must_wait || (has_waited && entry.number.is_multiple_of(2)) {
+        // Out of such a page, one that is tried again does not hold its group
+        // until it is read: that much of its order a restart may cost.
+        let may_wait = !was_out || entry.group.is_none();
+        if must_wait || (has_waited && may_wait && entry.number.is_multiple_of(2)) {
             SCHEDULED
         } else {
             entry.level
@@ -136,6 +139,7 @@ impl Run {
             let (due, again) = due_of(entry);
             if due > self.now {
                 entry.state = State::Scheduled { due, again };
+                entry.in_log = false;
             }
             entry.waits_until = 0;
             entry.counted_bytes = entry.body_bytes;

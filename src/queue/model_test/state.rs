@@ -119,6 +119,12 @@ impl Entry {
         }
     }
 
+    /// Whether it came back and stands with its group, where each one's time is
+    /// known.
+    pub(super) fn is_aside(&self) -> bool {
+        self.group.is_some() && !self.in_log
+    }
+
     /// Whether others of its group have to wait for it.
     fn holds_group(&self) -> bool {
         matches!(
@@ -168,7 +174,8 @@ impl Run {
             let resident = self.is_resident(entry.number);
             let own = entry.deadline.is_some_and(|deadline| deadline < until);
             let at_head = !live_heads.contains(&entry.level) && !self.page_before(entry);
-            if resident && (own || at_head && self.is_too_old(entry, until)) {
+            let alone = at_head || entry.is_aside();
+            if resident && (own || alone && self.is_too_old(entry, until)) {
                 dying.push(index);
             } else {
                 live_heads.push(entry.level);

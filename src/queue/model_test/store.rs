@@ -272,8 +272,9 @@ impl Run {
             }
             if !read.contains(&entry.number) {
                 entry.waits_until = due;
-            } else if due > self.now {
+            } else if due > self.now && entry.is_ready() {
                 entry.state = State::Scheduled { due, again: true };
+                entry.in_log = false;
             }
         }
     }

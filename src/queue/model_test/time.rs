@@ -244,7 +244,7 @@ impl Run {
             levels.push(entry.level);
             if let Some(ttl) = self.rules.message_ttl
                 && resident
-                && at_head
+                && (at_head || entry.is_aside())
             {
                 events.push(after(entry.from, ttl));
             }
