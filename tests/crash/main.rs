@@ -18,6 +18,7 @@ mod drain;
 mod full_disk;
 mod ledger;
 mod load;
+mod mix;
 mod no_room;
 mod process;
 mod random;
