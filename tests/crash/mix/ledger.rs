@@ -320,18 +320,16 @@ impl Ledger {
         let survives =
             |since: Instant, after| !crashed || at.saturating_duration_since(since) > after;
         let mut refused_and_seen = Vec::new();
-        for mix in &mut self.queues {
+        for (queue, mix) in self.queues.iter_mut().enumerate() {
             mix.order = Order::default();
             for (id, entry) in &mut mix.messages {
-                if entry
-                    .refused
-                    .is_some_and(|refused| !crashed || refused < at)
-                {
-                    // For its queue was full: that disk still worked.
+                // Then its queue was full; a store that has failed refuses, too,
+                // and may have kept what it refused.
+                let refused = entry.refused.take();
+                if refused.is_some_and(|refused| !crashed || refused < at) {
                     if entry.seen || entry.dead_since.is_some() {
-                        refused_and_seen.push(*id);
+                        refused_and_seen.push((*id, queue));
                     }
-                    entry.refused = None;
                     entry.state = State::Gone(0);
                 }
                 entry.end_life(survives);
@@ -339,8 +337,9 @@ impl Ledger {
             let is_kept = |entry: &Entry| !matches!(entry.state, State::Gone(3..));
             mix.messages.retain(|_, entry| is_kept(entry));
         }
-        for id in refused_and_seen {
-            self.find(format!("{id:?} was refused, and delivered"));
+        for (id, queue) in refused_and_seen {
+            let name = Place::Source.name(queue);
+            self.find(format!("{id:?} was refused by {name}, and delivered"));
         }
     }
 
