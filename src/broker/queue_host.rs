@@ -309,6 +309,15 @@ impl QueueHost {
         }
     }
 
+    /// Pushes nothing more for a consumer that is about to be cancelled, named as
+    /// for [`QueueHost::cancel`].
+    pub fn silence(&self, consumer: ConsumerSlot, key: ConsumerKey) {
+        let mut state = self.state.lock();
+        if !state.deleted && state.queue.consumer(consumer) == Some(key) {
+            state.queue.silence(consumer);
+        }
+    }
+
     /// Lets a consumer go on that waited for room in its outbox or on its
     /// channel.
     pub fn resume(self: &Arc<Self>, consumer: ConsumerSlot, now: Now, wakes: &mut Wakes) {

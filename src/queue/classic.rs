@@ -267,6 +267,13 @@ impl Queue {
         Some(Cancelled { key, delete_queue })
     }
 
+    /// Gives a consumer nothing more until it is cancelled. What it holds can
+    /// come back meanwhile: where it is the single active one, nobody gets that,
+    /// or what stands behind it.
+    pub fn silence(&mut self, consumer: ConsumerSlot) {
+        self.consumers.silence(consumer);
+    }
+
     /// Leaves a consumer out until it is resumed: its outbox is full.
     pub fn park(&mut self, consumer: ConsumerSlot) {
         self.consumers.park(consumer);

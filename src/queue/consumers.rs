@@ -4,6 +4,7 @@
 //!            credit used up              park
 //!   Able ◀──────────────────▶ Waiting ─────────▶ Parked     Able ──park──▶ Parked
 //!            credit given back           resume: Able, or Waiting without credit
+//!   any ──silence──▶ Silent
 //!   any ──cancel──▶ Leaving (only while it holds unsettled messages)
 //! ```
 //!
@@ -90,6 +91,9 @@ enum Standing {
     Waiting,
     /// Its outbox is full.
     Parked,
+    /// About to be cancelled, and what it held about to come back: it gets none
+    /// of it, and nobody takes over before.
+    Silent,
     /// Cancelled; kept so that its credit can be given back.
     Leaving,
 }
@@ -201,11 +205,22 @@ impl Consumers {
             return;
         };
         match consumer.standing {
-            Standing::Standby => return,
+            Standing::Standby | Standing::Silent => return,
             Standing::Able => self.rotation.leave(slot, consumer.spec.priority),
             _ => {}
         }
         consumer.standing = Standing::Parked;
+    }
+
+    /// Gives a consumer nothing more; it is still there until it is cancelled.
+    pub(super) fn silence(&mut self, slot: ConsumerSlot) {
+        let Some(consumer) = current(&mut self.slots, slot) else {
+            return;
+        };
+        if consumer.standing == Standing::Able {
+            self.rotation.leave(slot, consumer.spec.priority);
+        }
+        consumer.standing = Standing::Silent;
     }
 
     pub(super) fn resume(&mut self, slot: ConsumerSlot) {

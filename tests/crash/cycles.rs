@@ -7,6 +7,7 @@ use super::disk::Disk;
 use super::drain::{self, Drain};
 use super::ledger::TX_IN;
 use super::load::{ClientEnd, Load, Manner, Truth};
+use super::mix::{self, Features, MIXES, Worker};
 use super::process::{Broker, Log};
 use super::random::{Random, count, seed};
 use super::site::{Crash, Site};
@@ -38,12 +39,17 @@ struct Plan {
     /// From the first moment of the load on.
     lasts: Duration,
     crash: Crash,
+    /// Of the directory's queues.
+    features: [Features; MIXES],
 }
+
+/// Cycles on one directory.
+const CYCLES_ON_ONE: usize = 10;
 
 impl Plan {
     fn new(seed: u64, cycle: usize) -> Self {
         let mut random = Random::new(&[seed, cycle as u64]);
-        let fresh = cycle.is_multiple_of(10);
+        let fresh = cycle.is_multiple_of(CYCLES_ON_ONE);
         let mut early = Vec::new();
         if fresh || random.one_in(4) {
             early.push(random.time(0, 120));
@@ -63,13 +69,16 @@ impl Plan {
             Crash::DiskFirst(random.time(0, 150))
         };
         let lasts = random.time(20, 2_000);
+        let directory = cycle / CYCLES_ON_ONE;
+        let features = Features::choose(&mut Random::new(&[!seed, directory as u64]));
         Self {
             fresh,
             early,
             drain,
-            load: random_load(&mut random, lasts),
+            load: random_load(&mut random, lasts, &features),
             lasts,
             crash,
+            features,
         }
     }
 }
@@ -82,7 +91,7 @@ enum End {
     Crash(Crash),
 }
 
-fn random_load(random: &mut Random, lasts: Duration) -> Load {
+fn random_load(random: &mut Random, lasts: Duration, features: &[Features; MIXES]) -> Load {
     let mut consumers = Vec::new();
     for queue in 0..TX_IN {
         let manner = match random.below(9) {
@@ -104,6 +113,7 @@ fn random_load(random: &mut Random, lasts: Duration) -> Load {
         consumers,
         transactions: random.one_in(2),
         churn: random.one_in(2),
+        workers: Worker::choose(features, random),
     }
 }
 
@@ -132,7 +142,7 @@ impl Cycles {
         self.doing = format!("cycle {number}, {plan:?}");
         if plan.fresh {
             self.site.clear();
-            self.truth = Truth::default();
+            self.truth = Truth::new(plan.features);
         }
         for lasts in &plan.early {
             let broker = Broker::start(&self.site.data_dir());
@@ -157,6 +167,10 @@ impl Cycles {
             self.find(format!("starting: listens: {listens}, after {took:.1?}"));
         } else if let Err(gone) = drain::check(&broker, &self.truth, drain, &[]) {
             self.find(format!("checking: {gone}"));
+        } else if drain != Drain::Keep
+            && let Err(gone) = mix::check(&broker, &self.truth)
+        {
+            self.find(format!("checking queues with features: {gone}"));
         }
         self.fail_if_found(broker.log());
         broker
@@ -199,6 +213,7 @@ impl Cycles {
         definitions.ended(at, crashed);
         let mut ledger = self.truth.ledger.lock().expect("no panic");
         ledger.ended(at, crashed);
+        self.truth.mix(|ledger| ledger.ended(at, crashed));
     }
 
     fn find(&self, finding: String) {
@@ -207,7 +222,11 @@ impl Cycles {
 
     #[track_caller]
     fn fail_if_found(&self, log: &Log) {
-        let ledger = self.truth.ledger.lock().expect("no panic");
+        let mut ledger = self.truth.ledger.lock().expect("no panic");
+        let mix_counts = self.truth.mix(|mix| {
+            ledger.findings.extend(mix.findings());
+            mix.counts
+        });
         let findings = &ledger.findings;
         if findings.is_empty() {
             return;
@@ -215,7 +234,7 @@ impl Cycles {
         let count = findings.len();
         let shown = findings[..count.min(FINDINGS_SHOWN)].join("\n");
         panic!(
-            "LEVERET_CRASH_SEED={}, {}\n{:?}\n{count} findings:\n{shown}\nthe broker's log:\n{}",
+            "LEVERET_CRASH_SEED={}, {}\n{:?}\n{mix_counts:?}\n{count} findings:\n{shown}\nthe broker's log:\n{}",
             self.seed,
             self.doing,
             ledger.counts,
@@ -228,7 +247,11 @@ impl Cycles {
         self.doing = "the end".to_owned();
         self.restart(Drain::Take).stop();
         let ledger = self.truth.ledger.lock().expect("no panic");
-        eprintln!("since the last fresh directory: {:?}", ledger.counts);
+        let mix_counts = self.truth.mix(|mix| mix.counts);
+        eprintln!(
+            "since the last fresh directory: {:?}, with features {mix_counts:?}",
+            ledger.counts
+        );
     }
 }
 
@@ -267,9 +290,12 @@ fn nothing_is_lost_by_a_power_cut() {
 fn a_clean_stop_under_load_forgets_nothing() {
     let _alone = alone();
     let seed = seed();
+    let mut random = Random::new(&[seed]);
+    let features = Features::choose(&mut random);
     let mut cycles = Cycles::new(Site::directory(), seed);
+    cycles.truth = Truth::new(features);
     for number in 0..4u64 {
-        cycles.doing = format!("stop {number}");
+        cycles.doing = format!("stop {number}, {features:?}");
         let load = Load {
             seed: seed ^ number,
             messages_max: 300,
@@ -283,6 +309,7 @@ fn a_clean_stop_under_load_forgets_nothing() {
             ],
             transactions: true,
             churn: true,
+            workers: Worker::choose(&features, &mut random),
         };
         let broker = Broker::listening(&cycles.site.data_dir());
         let unread = if number % 2 == 0 {
@@ -292,6 +319,10 @@ fn a_clean_stop_under_load_forgets_nothing() {
         };
         if let Err(gone) = drain::check(&broker, &cycles.truth, unread, &[1, 3, 6, 8, 9]) {
             cycles.find(format!("checking: {gone}"));
+        } else if unread == Drain::Take
+            && let Err(gone) = mix::check(&broker, &cycles.truth)
+        {
+            cycles.find(format!("checking queues with features: {gone}"));
         }
         cycles.fail_if_found(broker.log());
         cycles.stop_under_load(broker, &load);

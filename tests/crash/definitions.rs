@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Instant;
 
+use leveret_protocol::FieldTable;
 use leveret_protocol::method::*;
 
 use super::ledger::{ACK_SURVIVES_AFTER, QUEUES, TARGETS};
+use super::mix::{self, Features};
 use super::random::Random;
 use super::wire::{Event, Gone, Wire};
 
@@ -29,6 +31,7 @@ type Name = &'static str;
 #[derive(Clone, Debug)]
 pub enum Operation {
     DeclareQueue(Name),
+    DeclareMix(Name, FieldTable),
     DeleteQueue(Name),
     DeclareExchange(Name, &'static str),
     DeleteExchange(Name),
@@ -59,6 +62,7 @@ pub struct Definitions {
     under_way: Option<Operation>,
     /// What recent purges dropped: a crash may bring it back.
     purged: BTreeMap<Name, (Instant, Vec<u64>)>,
+    features: [Features; mix::MIXES],
     /// What the load needs and is there.
     set_up: usize,
     last_number: u64,
@@ -69,7 +73,7 @@ pub struct Definitions {
 impl World {
     fn apply(&mut self, operation: &Operation) {
         match *operation {
-            Operation::DeclareQueue(queue) => {
+            Operation::DeclareQueue(queue) | Operation::DeclareMix(queue, _) => {
                 self.queues.entry(queue).or_default();
             }
             Operation::DeleteQueue(queue) => {
@@ -128,6 +132,13 @@ impl World {
 }
 
 impl Definitions {
+    pub fn new(features: [Features; mix::MIXES]) -> Self {
+        Self {
+            features,
+            ..Self::default()
+        }
+    }
+
     /// Declares what the load needs and was not declared yet. What was, must
     /// be there without being asked for again.
     pub fn set_up(&mut self, wire: &mut Wire, findings: &mut Vec<String>) -> Result<(), Gone> {
@@ -135,7 +146,7 @@ impl Definitions {
             // Else two of them could be open at the next crash.
             self.compare(wire, findings)?;
         }
-        let operations = needs_of_the_load();
+        let operations = needs_of_the_load(&self.features);
         while let Some(operation) = operations.get(self.set_up) {
             self.change(wire, operation.clone())?;
             self.set_up += 1;
@@ -152,7 +163,7 @@ impl Definitions {
 
     fn change(&mut self, wire: &mut Wire, operation: Operation) -> Result<(), Gone> {
         self.under_way = Some(operation.clone());
-        let fresh = matches!(operation, Operation::DeclareQueue(queue)
+        let fresh = matches!(operation, Operation::DeclareQueue(queue) | Operation::DeclareMix(queue, _)
             if !self.world.queues.contains_key(queue));
         perform(wire, &operation, fresh)?;
         if let Operation::Purge(queue) = operation {
@@ -232,8 +243,13 @@ pub fn churn(
 }
 
 /// Queues, exchanges and bindings of the load, in an order that works.
-fn needs_of_the_load() -> Vec<Operation> {
+fn needs_of_the_load(features: &[Features; mix::MIXES]) -> Vec<Operation> {
     let mut operations: Vec<_> = QUEUES.map(Operation::DeclareQueue).into();
+    operations.extend(mix::GRAVES.map(Operation::DeclareQueue));
+    for (queue, features) in features.iter().enumerate() {
+        let arguments = features.arguments(queue);
+        operations.push(Operation::DeclareMix(mix::SOURCES[queue], arguments));
+    }
     operations.push(Operation::DeclareExchange("load.direct", "direct"));
     operations.push(Operation::DeclareExchange("load.fanout", "fanout"));
     for target in TARGETS.iter().filter(|target| !target.exchange.is_empty()) {
@@ -248,16 +264,9 @@ fn needs_of_the_load() -> Vec<Operation> {
 /// Asks for a change and waits for its answer. A fresh queue must be empty.
 fn perform(wire: &mut Wire, operation: &Operation, fresh: bool) -> Result<(), Gone> {
     match *operation {
-        Operation::DeclareQueue(queue) => {
-            let declare = QueueDeclare {
-                queue,
-                durable: true,
-                ..QueueDeclare::default()
-            };
-            match wire.call(&declare)? {
-                Event::QueueOk { messages } if messages == 0 || !fresh => Ok(()),
-                other => Err(Gone::Refused(format!("{other:?} for a fresh {queue}"))),
-            }
+        Operation::DeclareQueue(queue) => declare(wire, queue, FieldTable::new(), fresh),
+        Operation::DeclareMix(queue, ref arguments) => {
+            declare(wire, queue, arguments.clone(), fresh)
         }
         Operation::DeleteQueue(queue) => wire.ok(&QueueDelete {
             queue,
@@ -296,6 +305,19 @@ fn perform(wire: &mut Wire, operation: &Operation, fresh: bool) -> Result<(), Go
     }
 }
 
+fn declare(wire: &mut Wire, queue: Name, arguments: FieldTable, fresh: bool) -> Result<(), Gone> {
+    let declare = QueueDeclare {
+        queue,
+        durable: true,
+        arguments,
+        ..QueueDeclare::default()
+    };
+    match wire.call(&declare)? {
+        Event::QueueOk { messages } if messages == 0 || !fresh => Ok(()),
+        other => Err(Gone::Refused(format!("{other:?} for a fresh {queue}"))),
+    }
+}
+
 /// The confirm of the one message under way, returned or not.
 fn await_confirm(wire: &mut Wire) -> Result<(), Gone> {
     loop {
@@ -311,7 +333,8 @@ fn await_confirm(wire: &mut Wire) -> Result<(), Gone> {
 /// through them, which are taken off again; other messages stay.
 fn look_around(wire: &mut Wire) -> Result<World, Gone> {
     let mut world = World::default();
-    for queue in QUEUES.iter().chain(&CHURN_QUEUES) {
+    let mixes = mix::SOURCES.iter().chain(&mix::GRAVES);
+    for queue in QUEUES.iter().chain(&CHURN_QUEUES).chain(mixes) {
         if wire.look_up(queue)?.is_some() {
             world.queues.insert(queue, Vec::new());
         }

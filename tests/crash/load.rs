@@ -13,6 +13,7 @@ use leveret_protocol::method::*;
 use super::body::{MessageId, random_bytes};
 use super::definitions::{self, Definitions};
 use super::ledger::{Ledger, QUEUES, QueueIndex, TARGETS, TX_A, TX_B, TX_IN, Target};
+use super::mix::{self, Features, MIXES, MixIndex, SOURCES, Worker};
 use super::process::Log;
 use super::random::Random;
 use super::wire::{Event, Gone, Wire};
@@ -59,12 +60,15 @@ pub struct Load {
     pub consumers: Vec<(QueueIndex, Manner)>,
     pub transactions: bool,
     pub churn: bool,
+    /// Consumers of queues with features.
+    pub workers: Vec<Worker>,
 }
 
 /// What is known, shared by all clients.
 #[derive(Default)]
 pub struct Truth {
     pub ledger: Mutex<Ledger>,
+    pub mix: Mutex<mix::Ledger>,
     pub definitions: Mutex<Definitions>,
     /// The last sequence of each producer; the last two are of transactions.
     sequences: Mutex<[u64; PRODUCERS + 2]>,
@@ -73,7 +77,27 @@ pub struct Truth {
 /// When a client ended and why.
 pub type ClientEnd = (Instant, String, Gone);
 
+/// Where a message was sent.
+#[derive(Clone, Copy)]
+enum Sent {
+    To(&'static Target),
+    ToMix(MixIndex),
+}
+
 impl Truth {
+    /// Of a directory that is empty, whose queues will have these features.
+    pub fn new(features: [Features; MIXES]) -> Self {
+        Self {
+            mix: Mutex::new(mix::Ledger::new(features)),
+            definitions: Mutex::new(Definitions::new(features)),
+            ..Self::default()
+        }
+    }
+
+    pub fn mix<T>(&self, action: impl FnOnce(&mut mix::Ledger) -> T) -> T {
+        action(&mut self.mix.lock().expect("no panic"))
+    }
+
     fn next_id(&self, producer: usize) -> MessageId {
         let mut sequences = self.sequences.lock().expect("no panic");
         sequences[producer] += 1;
@@ -116,6 +140,7 @@ impl Load {
         let consumers = self.consumers.iter();
         let consumers = consumers.map(|(queue, manner)| Role::Consumer(*queue, *manner));
         let mut roles: Vec<_> = producers.chain(consumers).collect();
+        roles.extend(self.workers.iter().map(|worker| Role::Worker(*worker)));
         roles.extend(self.transactions.then_some(Role::Transactions));
         roles.extend(self.churn.then_some(Role::Churn));
         std::thread::scope(|scope| {
@@ -134,6 +159,7 @@ impl Load {
 enum Role {
     Producer(usize),
     Consumer(QueueIndex, Manner),
+    Worker(Worker),
     Transactions,
     Churn,
 }
@@ -143,6 +169,7 @@ impl Role {
         let client = match self {
             Self::Producer(producer) => producer,
             Self::Consumer(queue, _) => 100 + queue,
+            Self::Worker(worker) => 300 + 10 * worker.queue + worker.number,
             Self::Transactions => 200,
             Self::Churn => 201,
         };
@@ -151,6 +178,7 @@ impl Role {
             Self::Producer(producer) => produce(&mut wire, load, producer, truth, &mut random),
             Self::Consumer(queue, Manner::Get) => get(&mut wire, queue, truth),
             Self::Consumer(queue, manner) => Consumer::new(queue, manner, truth).run(&mut wire),
+            Self::Worker(worker) => worker.run(&mut wire, truth, &mut random),
             Self::Transactions => transact(&mut wire, truth, &mut random),
             Self::Churn => {
                 let mut definitions = truth.definitions.lock().expect("no panic");
@@ -170,20 +198,35 @@ fn produce(
     random: &mut Random,
 ) -> Result<Infallible, Gone> {
     wire.ok(&ConfirmSelect::default())?;
-    let mut outstanding: VecDeque<(u64, MessageId, &Target)> = VecDeque::new();
+    let mut outstanding: VecDeque<(u64, MessageId, Sent)> = VecDeque::new();
     let mut last_tag = 0;
     let began = Instant::now();
     loop {
         let due = load.due_after(began.elapsed()) - last_tag as usize;
         let room = WINDOW - outstanding.len();
         for _ in 0..due.min(room).min(1 + random.below(20)) {
-            let target = random.pick(&TARGETS);
             let id = truth.next_id(producer);
             let body = id.body(random_bytes(random, load.heavy));
-            truth.ledger(|ledger| ledger.publish(id, body.len(), target.queues));
-            wire.put_publish(target.exchange, target.routing_key, true, &body);
+            let at = random.below(TARGETS.len() + MIXES);
+            let sent = match TARGETS.get(at) {
+                Some(target) => {
+                    truth.ledger(|ledger| ledger.publish(id, body.len(), target.queues));
+                    wire.put_publish(target.exchange, target.routing_key, true, &body);
+                    Sent::To(target)
+                }
+                None => {
+                    let queue = at - TARGETS.len();
+                    let label = truth.mix(|ledger| {
+                        let label = ledger.features(queue).label(random);
+                        ledger.publish(queue, id, body.len(), label);
+                        label
+                    });
+                    wire.put_publish_with("", SOURCES[queue], &label.properties(), &body);
+                    Sent::ToMix(queue)
+                }
+            };
             last_tag += 1;
-            outstanding.push_back((last_tag, id, target));
+            outstanding.push_back((last_tag, id, sent));
         }
         wire.flush()?;
         let idle = due == 0 || room == 0;
@@ -198,7 +241,7 @@ fn produce(
 /// Confirms come in the order of their tags, each once.
 fn take_confirm(
     event: Event,
-    outstanding: &mut VecDeque<(u64, MessageId, &Target)>,
+    outstanding: &mut VecDeque<(u64, MessageId, Sent)>,
     truth: &Truth,
 ) -> Result<(), Gone> {
     let (tag, multiple, acked) = match event {
@@ -221,13 +264,13 @@ fn take_confirm(
         let text = format!("confirm {tag} (multiple: {multiple}) while {first} to {last} are due");
         return Err(Gone::Refused(text));
     }
-    truth.ledger(|ledger| {
-        while let Some((_, id, target)) = outstanding.pop_front_if(|(due, ..)| *due <= tag) {
-            if acked {
-                ledger.confirm(id, target.queues);
-            }
+    while let Some((_, id, sent)) = outstanding.pop_front_if(|(due, ..)| *due <= tag) {
+        match sent {
+            Sent::To(target) if acked => truth.ledger(|ledger| ledger.confirm(id, target.queues)),
+            Sent::To(_) => {}
+            Sent::ToMix(queue) => truth.mix(|ledger| ledger.answered(queue, id, acked)),
         }
-    });
+    }
     Ok(())
 }
 

@@ -19,6 +19,7 @@ mod exactly_once;
 mod full_disk;
 mod ledger;
 mod load;
+mod mix;
 mod no_room;
 mod process;
 mod random;

@@ -185,15 +185,26 @@ impl Wire {
         persistent: bool,
         body: &[u8],
     ) {
+        let properties = Properties {
+            delivery_mode: Some(if persistent { 2 } else { 1 }),
+            ..Properties::default()
+        };
+        self.put_publish_with(exchange, routing_key, &properties, body);
+    }
+
+    /// The same with any properties.
+    pub fn put_publish_with(
+        &mut self,
+        exchange: &str,
+        routing_key: &str,
+        properties: &Properties,
+        body: &[u8],
+    ) {
         let method = BasicPublish {
             exchange,
             routing_key,
             mandatory: true,
             ..BasicPublish::default()
-        };
-        let properties = Properties {
-            delivery_mode: Some(if persistent { 2 } else { 1 }),
-            ..Properties::default()
         };
         let mut encoded = Vec::new();
         properties.encode(&mut encoded);
@@ -295,6 +306,11 @@ impl Wire {
     pub fn await_next(&mut self) -> Result<Event, Gone> {
         self.next(ANSWER_LIMIT)?
             .ok_or_else(|| Gone::Silent(format!("no answer within {ANSWER_LIMIT:?}")))
+    }
+
+    /// Drops what came while an answer was waited for.
+    pub fn forget(&mut self) {
+        self.stashed.clear();
     }
 
     /// Takes a refusal with 404 and opens the channel again.

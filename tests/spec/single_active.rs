@@ -156,6 +156,25 @@ fn a_closed_channel_hands_over_what_it_had_not_settled() {
 }
 
 #[test]
+fn what_a_closed_channel_held_comes_before_what_waited_behind_it() {
+    let (mut client, queue) = client_and_queue();
+    client.qos(2, 2, false);
+    client.consume(2, queue, false);
+    client.consume(3, queue, true);
+    client.fill(queue, &["a", "b", "c", "d"]);
+    assert_eq!(client.texts(2, 2), ["a", "b"]);
+    client.close_channel(2);
+    let taken = [(); 4].map(|()| client.delivery(3));
+    let taken = taken
+        .each_ref()
+        .map(|delivery| (delivery.text(), delivery.redelivered));
+    assert_eq!(
+        taken,
+        [("a", true), ("b", true), ("c", false), ("d", false)]
+    );
+}
+
+#[test]
 fn a_lost_connection_hands_over_to_another() {
     let mut client = Client::with_channel();
     let queue = unique("shared");

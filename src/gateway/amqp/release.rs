@@ -1,7 +1,10 @@
 //! Ending consumers, channels and the connection: what they held goes back.
 
+use std::sync::Arc;
+
+use crate::broker::QueueHost;
 use crate::model::ConsumerKey;
-use crate::queue::{Outcome, UnsettledSlot};
+use crate::queue::{ConsumerSlot, Outcome, UnsettledSlot};
 use crate::session::Held;
 
 use super::connection::{Connection, Open};
@@ -10,18 +13,11 @@ impl Connection {
     /// Ends a consumer of a queue. What is under way to it is delivered or
     /// goes back; an auto-delete queue goes with its last one.
     pub(super) fn end_consumer(&mut self, serial: u32) {
-        let Some(attached) = self.consumers.get(&serial).copied() else {
+        let Some((host, slot, key)) = self.consumer(serial) else {
             return;
-        };
-        let Some(host) = self.attachments.host(attached.queue).cloned() else {
-            return;
-        };
-        let key = ConsumerKey {
-            connection: self.outbox.connection(),
-            serial,
         };
         let now = self.node.now();
-        let cancelled = host.cancel(attached.slot, key, now, &mut self.wakes);
+        let cancelled = host.cancel(slot, key, now, &mut self.wakes);
         // Nothing is pushed for it from here on: what was pushed before is
         // still the consumer's.
         self.pass_on();
@@ -31,6 +27,17 @@ impl Connection {
         {
             vhost.delete_unused_queue(&host, &mut self.wakes);
         }
+    }
+
+    /// A consumer as its queue knows it.
+    fn consumer(&self, serial: u32) -> Option<(Arc<QueueHost>, ConsumerSlot, ConsumerKey)> {
+        let attached = self.consumers.get(&serial)?;
+        let host = self.attachments.host(attached.queue)?;
+        let key = ConsumerKey {
+            connection: self.outbox.connection(),
+            serial,
+        };
+        Some((Arc::clone(host), attached.slot, key))
     }
 
     /// Forgets a consumer that its queue does not know any more.
@@ -48,9 +55,22 @@ impl Connection {
 
     /// Releases what a channel has in the broker.
     pub(super) fn release_channel(&mut self, channel: u16) {
+        let side = self.channels.get(&channel);
+        let consumers = side.map(|side| side.consumers.values().copied());
+        let mut serials: Vec<u32> = consumers.into_iter().flatten().collect();
+        serials.sort_unstable();
+        // Nobody takes over from them before all is back: what stands behind
+        // that would overtake it.
+        for serial in &serials {
+            if let Some((host, slot, key)) = self.consumer(*serial) {
+                host.silence(slot, key);
+            }
+        }
         // Unsettled messages go back before an auto-delete queue could go. A
         // channel that only ever got messages has no other side.
         let held = self.session.take_held(channel);
+        // And what was pushed and not passed on.
+        self.pass_on();
         self.give_back(&held);
         let Some(side) = self.channels.get_mut(&channel) else {
             return;
@@ -59,8 +79,6 @@ impl Connection {
             self.node.reply_targets().remove(&reply_to.key);
             self.session.remove_consumer(reply_to.serial);
         }
-        let mut serials: Vec<u32> = side.consumers.values().copied().collect();
-        serials.sort_unstable();
         for serial in serials {
             self.end_consumer(serial);
         }

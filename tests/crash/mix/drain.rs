@@ -1,0 +1,130 @@
+//! Takes everything out of queues with features, once nobody else is there.
+
+use std::time::{Duration, Instant};
+
+use leveret_protocol::method::*;
+
+use super::super::load::Truth;
+use super::super::process::Broker;
+use super::super::wire::{Event, Gone, Wire};
+use super::ledger::{Seen, Verdict};
+use super::order::Reader;
+use super::{MIXES, MixIndex, Place, wall};
+
+/// Requests under way at a time.
+const GETS_AT_ONCE: usize = 64;
+
+/// How long messages may take that wait for their time, at most for a second,
+/// or are on their way to the grave.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Takes all messages, each from one of its two places.
+pub fn check(broker: &Broker, truth: &Truth) -> Result<(), Gone> {
+    let mut wire = Wire::open(broker.address())?;
+    for queue in 0..MIXES {
+        for place in [Place::Source, Place::Grave] {
+            if wire.look_up(place.name(queue))?.is_none() {
+                // Declaring it was never answered, or the definitions' check
+                // has said it.
+                return Ok(());
+            }
+        }
+    }
+    for queue in 0..MIXES {
+        let deadline = Instant::now() + PATIENCE;
+        let mut is_first = true;
+        loop {
+            // A letter is out of the one queue before anybody sees it gone, so
+            // what is in neither is looked for once more.
+            let is_last = truth.mix(|ledger| ledger.missing(queue)).is_none() && !is_first
+                || Instant::now() > deadline;
+            take_all(&mut wire, truth, queue, Place::Source, is_first)?;
+            take_all(&mut wire, truth, queue, Place::Grave, false)?;
+            if is_last {
+                break;
+            }
+            if !std::mem::take(&mut is_first) {
+                std::thread::sleep(PAUSE);
+            }
+        }
+        truth.mix(|ledger| ledger.drained(queue));
+    }
+    Ok(())
+}
+
+/// Takes what is ready. If `by_level`, higher priorities come first.
+fn take_all(
+    wire: &mut Wire,
+    truth: &Truth,
+    queue: MixIndex,
+    place: Place,
+    by_level: bool,
+) -> Result<(), Gone> {
+    let name = place.name(queue);
+    let get = BasicGet {
+        queue: name,
+        ..BasicGet::default()
+    };
+    let mut last_level = u8::MAX;
+    loop {
+        let asked = wall();
+        for _ in 0..GETS_AT_ONCE {
+            wire.put(1, &get);
+        }
+        let mut taken = Vec::new();
+        for _ in 0..GETS_AT_ONCE {
+            let (tag, redelivered, body) = match wire.await_next()? {
+                Event::GetEmpty => continue,
+                Event::Delivery {
+                    tag,
+                    redelivered,
+                    body,
+                } => (tag, redelivered, body),
+                other => return Err(Gone::Refused(format!("{other:?} instead of a message"))),
+            };
+            let seen = Seen {
+                queue,
+                place,
+                body: &body,
+                redelivered,
+                reader: Reader::Getter { asked },
+            };
+            truth.mix(|ledger| {
+                let Some(id) = ledger.deliver(seen) else {
+                    return;
+                };
+                taken.push((tag, id));
+                let Some(level) = ledger.level(queue, id).filter(|_| by_level) else {
+                    return;
+                };
+                if level > last_level {
+                    ledger.find(format!("{id:?} in {name}: {level} came after {last_level}"));
+                }
+                last_level = level;
+            });
+        }
+        let Some((last, _)) = taken.last().copied() else {
+            return Ok(());
+        };
+        // Not before all have come: of a group, one is out at a time.
+        let settle = |ledger: &mut super::Ledger| {
+            let settled = taken
+                .iter()
+                .map(|(_, id)| ledger.settle(queue, place, *id, Verdict::Ack, 0));
+            settled.collect::<Vec<_>>()
+        };
+        let settled = truth.mix(settle);
+        wire.put(
+            1,
+            &BasicAck {
+                delivery_tag: last,
+                multiple: true,
+            },
+        );
+        wire.look_up(name)?;
+        truth.mix(|ledger| ledger.settled(queue, &settled));
+    }
+}
