@@ -298,14 +298,19 @@ impl Ledger {
         })
     }
 
-    /// What is left of a segment is written elsewhere from now on: these places.
-    pub(super) fn begin_move(&mut self, queue: QueueId, file: u64) -> Option<Vec<SequenceRange>> {
+    /// What is left of a segment is written elsewhere from now on: these places,
+    /// of so many pages.
+    pub(super) fn begin_move(
+        &mut self,
+        queue: QueueId,
+        file: u64,
+    ) -> Option<(Vec<SequenceRange>, u64)> {
         let queue = self.queues.get_mut(&queue)?;
         let segment = queue.segments.iter_mut().find(|one| one.file == file)?;
         segment.moving = Moving::Now;
         let places = segment.places.iter();
         let unsettled = places.flat_map(|range| queue.settled.gaps(*range));
-        Some(unsettled.collect())
+        Some((unsettled.collect(), segment.pages))
     }
 
     /// It was not, and whether that can be tried again.

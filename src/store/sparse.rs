@@ -42,6 +42,8 @@ pub(super) struct Move {
     pub(super) file: u64,
     /// What is not settled in it.
     pub(super) places: Vec<SequenceRange>,
+    /// How many pages these are of.
+    pub(super) pages: u64,
 }
 
 impl Sparse {
@@ -66,11 +68,12 @@ impl Sparse {
         }
         if let Some(Found { queue, file, .. }) = self.to_move.pop() {
             self.moving = Some((queue, file));
-            let places = ledger.begin_move(queue, file)?;
+            let (places, pages) = ledger.begin_move(queue, file)?;
             return Some(Move {
                 queue,
                 file,
                 places,
+                pages,
             });
         }
         if self.to_look_at.is_empty() {

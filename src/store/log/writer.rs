@@ -210,12 +210,14 @@ impl LogWriter {
                 queue,
                 file,
                 places,
+                pages,
             }) = self.sparse.look(&mut self.ledger)
             {
                 let _ = self.pager.send(Job::Move {
                     queue,
                     file,
                     places,
+                    pages,
                 });
             }
         }

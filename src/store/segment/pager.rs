@@ -57,11 +57,13 @@ pub(in crate::store) enum Job {
         file: u64,
         pages: u64,
     },
-    /// Little is left of a file: the messages in these places.
+    /// Little is left of a file, as far as the log knows its pages: the messages
+    /// in these places of so many pages.
     Move {
         queue: QueueId,
         file: u64,
         places: Vec<SequenceRange>,
+        pages: u64,
     },
     /// A queue was deleted.
     Forget(QueueId),
@@ -228,8 +230,7 @@ impl Pager {
             Job::Free(page) => self.free(page),
             Job::Remove { queue, file, pages } => {
                 // Where pages came in since, it is asked for again.
-                let written = self.durable_pages.get(&file);
-                if written.is_none_or(|written| *written <= pages) {
+                if self.has_only(file, pages) {
                     self.remove(queue, file);
                 }
             }
@@ -237,7 +238,16 @@ impl Pager {
                 queue,
                 file,
                 places,
-            } => self.move_segment(queue, file, &places),
+                pages,
+            } => {
+                if self.has_only(file, pages) {
+                    self.move_segment(queue, file, &places);
+                } else {
+                    // What the log did not know of would be taken for settled.
+                    let again = true;
+                    self.segment_event(SegmentEvent::NotMoved { queue, file, again });
+                }
+            }
             Job::Forget(queue) => {
                 self.open.retain(|lane, _| lane.queue() != queue);
                 self.registry.forget_gone(queue);
@@ -357,6 +367,12 @@ impl Pager {
             places,
             bytes: used_bytes - open.used_bytes,
         });
+    }
+
+    /// Whether a file has no more pages than the log knew of.
+    fn has_only(&self, file: u64, pages: u64) -> bool {
+        let written = self.durable_pages.get(&file);
+        written.is_none_or(|written| *written <= pages)
     }
 
     pub(super) fn segment_event(&self, event: SegmentEvent) {
