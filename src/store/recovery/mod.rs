@@ -20,8 +20,8 @@ use super::error::StoreError;
 use super::files::{Files, read_all};
 use super::ledger::Ledger;
 use super::log::{
-    self, Damage, FILE_HEADER_BYTES, FLAG_CLEAN, FORMAT_VERSION, FileHeader, Header, OldFile,
-    QueueState, RecordKind, read_file_header,
+    self, Damage, FLAG_CLEAN, FORMAT_VERSION, FileHeader, Header, OldFile, QueueState, RecordKind,
+    read_file_header,
 };
 use super::segment::{MessageBuilder, Registry};
 
@@ -174,10 +174,6 @@ impl Recovering<'_> {
             places: HashMap::default(),
             has_checkpoint: false,
         };
-        if octets.len() < FILE_HEADER_BYTES {
-            // Files have their full length before they get such a name.
-            self.was_clean = false;
-        }
         let mut last_index = self.last_index;
         let before = self.older.back().map(|file| (file.number, file.used));
         let mut cut_off = None;
