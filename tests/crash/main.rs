@@ -1,6 +1,8 @@
 //! The store's promises, tried by taking the broker away: `leveret` is killed,
 //! loses its disk's power or is stopped, under load and at random moments, and
-//! the clients' own ledger says what must be there afterwards.
+//! the clients' own ledger says what must be there afterwards. Some of the
+//! queues have priorities, dead letters, retries, ordered groups and the like:
+//! `mix/`.
 //!
 //! `LEVERET_CRASH_SEED` repeats a run's decisions (not its threads' timing),
 //! `LEVERET_CRASH_CYCLES` and `LEVERET_POWER_CUTS` set how many cycles there
