@@ -6,25 +6,23 @@
 //! was enqueued is ready, scheduled, unsettled, settled, purged or lost, and
 //! exactly one of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::backlog::{Arrival, Backlog};
+use super::backlog::Backlog;
 use super::consumers::{Consumers, Taker};
-use super::deduplicate::{Known, Memory};
+use super::deduplicate::Memory;
 use super::groups::Groups;
 use super::lag::Lag;
 use super::paging::Limits;
 use super::ready::{DeliveredBefore, Queued};
-use super::schedule::{SCHEDULED_CLASS, Schedule};
+use super::schedule::Schedule;
 use super::unsettled::{Held, Holder, Unsettled};
 use super::{
     Cancelled, ConsumeRefused, ConsumerSlot, ConsumerSpec, Counts, DeadLetter, Delivery, Get, Got,
-    Journal, LagReport, Loaded, Outcome, PageIn, PageOut, Published, Restored, RestoredContent,
-    Unplaced, UnsettledSlot,
+    Journal, LagReport, Outcome, PageIn, Published, Restored, UnsettledSlot,
 };
 use crate::model::{
-    ConsumerKey, DeathReason, Message, NameHash, Now, Overflow, Page, QueueRules, QueueSettings,
-    Sequence,
+    ConsumerKey, DeathReason, Message, NameHash, Now, QueueRules, QueueSettings, Sequence,
 };
 
 /// A classic queue.
@@ -474,101 +472,6 @@ impl Queue {
         self.backlog.resident_bytes() + self.schedule.resident_bytes() + aside
     }
 
-    /// A run that can leave memory and is not being written yet; what is
-    /// delivered next stays. The run that still takes messages is closed for it
-    /// only if `partial`. Several may be out at a time.
-    pub fn page_out(&mut self, partial: bool) -> Option<PageOut> {
-        let taken = &self.pages_out;
-        let scheduled = self.schedule.page_out(self.limits.run_bytes, taken);
-        let run = scheduled.or_else(|| self.backlog.page_out(partial))?;
-        self.pages_out.insert(run.first);
-        Some(run)
-    }
-
-    /// The run that begins with `first` was written to that page; `None` if it
-    /// could not be: it stays and may be asked for again. Whether the page is
-    /// kept. Otherwise its messages stay in memory, or are gone, and the caller
-    /// frees it.
-    ///
-    /// Runs leave in their order: the page of one is refused while an older one
-    /// is in memory.
-    pub fn paged_out(&mut self, first: Sequence, page: Option<Page>) -> bool {
-        self.pages_out.remove(&first);
-        let kept = match self.schedule.paged_out(first, page) {
-            Some(kept) => kept,
-            None => self.backlog.paged_out(first, page),
-        };
-        if self.is_timed() {
-            self.arm();
-        }
-        kept
-    }
-
-    /// The next run to read, while less is at hand than consumers may soon
-    /// need, or something in it is due; asked in a loop after each command.
-    #[inline]
-    pub fn page_wanted(&mut self) -> Option<PageIn> {
-        if let Some(visit) = self.visits.pop() {
-            return Some(visit);
-        }
-        self.backlog.page_wanted()
-    }
-
-    /// The run without which no message can be taken, though some are ready. It
-    /// may be on its way already ([`Queue::page_wanted`]); to read it twice does
-    /// no harm.
-    #[must_use]
-    pub fn head_missing(&self) -> Option<PageIn> {
-        self.backlog.missing()
-    }
-
-    /// That run was read, as far as it could be; the
-    /// rest of it is lost. Its page is freed by the [`Journal`]. A run that was
-    /// purged or read meanwhile is ignored.
-    pub fn paged_in(&mut self, wanted: PageIn, mut loaded: Loaded, now: Now) {
-        let now = now.millis();
-        let first = wanted.first;
-        self.visits.retain(|visit| *visit != wanted);
-        if let Some(lost) = self.schedule.paged_in(wanted, &mut loaded) {
-            self.journal.freed.push(wanted.page);
-            self.lost += lost.len() as u64;
-            for place in lost {
-                self.free_group_of(place);
-            }
-            for place in self.schedule.taken_back() {
-                self.settled += 1;
-                self.journal.settle(place);
-                self.free_group_of(place);
-            }
-            self.arm();
-            self.check();
-            return;
-        }
-        let places: Vec<Sequence> = if self.backlog.knows_waiting() {
-            loaded.places(first).collect()
-        } else {
-            Vec::new()
-        };
-        match self.backlog.paged_in(first, loaded, now, &mut self.journal) {
-            Arrival::Ignored => {}
-            Arrival::Loaded { lost } => {
-                self.lost += lost;
-                for (due, queued) in self.backlog.pop_waiting(now, &places) {
-                    self.wait_again(due, queued);
-                }
-            }
-            Arrival::Visited(visit) => {
-                for queued in visit.dead {
-                    self.bury(queued, DeathReason::Expired);
-                }
-            }
-        }
-        if self.is_timed() {
-            self.arm();
-        }
-        self.check();
-    }
-
     /// The consumers, parked ones included.
     pub fn consumers(&self) -> impl Iterator<Item = (ConsumerSlot, &ConsumerSpec)> {
         self.consumers.iter()
@@ -659,180 +562,6 @@ impl Queue {
         if let Some((consumer, count)) = run {
             self.consumers.give_back(consumer, count, now.millis());
         }
-    }
-
-    /// Takes messages that have to be looked at one by one.
-    #[cold]
-    fn publish_each(&mut self, messages: &mut Vec<Message>, now: u64) -> Published {
-        let mut published = Published {
-            first: self.backlog.next(),
-            ..Published::default()
-        };
-        for (position, message) in messages.drain(..).enumerate() {
-            if message.traits().cancels() {
-                self.backlog.skip_place();
-                self.settled += 1;
-                published
-                    .unplaced
-                    .push((position as u32, Unplaced::Command));
-                self.cancel_scheduled(&message);
-                continue;
-            }
-            if let Err(why) = self.admit(&message, now, &mut published) {
-                let sequence = self.backlog.skip_place();
-                published.unplaced.push((position as u32, why));
-                if why == Unplaced::Refused
-                    && self.rules.overflow == Overflow::RejectPublishDeadLetter
-                {
-                    let deliveries = 0;
-                    self.bury(
-                        Queued {
-                            sequence,
-                            message,
-                            deliveries,
-                        },
-                        DeathReason::MaxLength,
-                    );
-                } else if why == Unplaced::Duplicate {
-                    self.enqueued -= 1;
-                    self.duplicates += 1;
-                } else {
-                    self.settled += 1;
-                }
-                continue;
-            }
-            match message.deliver_at().filter(|due| *due > now) {
-                Some(due) => {
-                    let sequence = self.backlog.skip_place();
-                    let deliveries = 0;
-                    self.schedule.insert(
-                        due,
-                        Queued {
-                            sequence,
-                            message,
-                            deliveries,
-                        },
-                    );
-                }
-                None => {
-                    self.backlog.push(message);
-                }
-            }
-        }
-        published
-    }
-
-    /// Whether a message may come in. What it is called is noted in `published`,
-    /// if the log is to know.
-    fn admit(
-        &mut self,
-        message: &Message,
-        now: u64,
-        published: &mut Published,
-    ) -> Result<(), Unplaced> {
-        if self.rules.may_refuse() && self.is_full_for(message.body_bytes()) {
-            return Err(Unplaced::Refused);
-        }
-        let Some(memory) = &mut self.memory else {
-            return Ok(());
-        };
-        let Some(name) = memory.name(&message.properties()) else {
-            return Ok(());
-        };
-        let as_new = match self.settings.durable && message.persistent() {
-            true => Known::Stored,
-            false => Known::InMemory,
-        };
-        match memory.take(name, as_new, now) {
-            None if as_new == Known::Stored => published.named.push((now, name)),
-            None => {}
-            Some(Known::Stored) => {
-                published.repeated.push(name);
-                return Err(Unplaced::Duplicate);
-            }
-            Some(Known::InMemory) => return Err(Unplaced::Duplicate),
-        }
-        Ok(())
-    }
-
-    fn take_restored(&mut self, runs: Vec<super::RestoredRun>, now: u64) {
-        let paged = |content: &RestoredContent| matches!(content, RestoredContent::Paged(_));
-        let mut pages_left = [0_u64; 256];
-        let mut pages: BTreeMap<(u8, Sequence), Sequence> = BTreeMap::new();
-        for run in runs.iter().filter(|run| paged(&run.content)) {
-            pages.insert((run.tag.class, run.first), run.end());
-            if let Some(left) = pages_left.get_mut(usize::from(run.tag.class)) {
-                *left += 1;
-            }
-        }
-        for run in runs {
-            self.backlog.raise_next(run.end());
-            match run.content {
-                RestoredContent::Paged(page) => {
-                    if let Some(left) = pages_left.get_mut(usize::from(run.tag.class)) {
-                        *left -= 1;
-                    }
-                    if run.tag.class == SCHEDULED_CLASS {
-                        let places = run.places();
-                        for place in &places {
-                            let due = self.backlog.due_before_restart(*place);
-                            let deliveries = self.backlog.recall(*place);
-                            if deliveries > 0 {
-                                self.schedule.remember(*place, deliveries, due);
-                            }
-                        }
-                        self.schedule
-                            .restore_paged(run.first, places, page, run.tag);
-                    } else if !self.backlog.restore_paged(
-                        run.first,
-                        run.count,
-                        run.stored_bytes,
-                        page,
-                        run.tag,
-                    ) {
-                        self.journal.freed.push(page);
-                    }
-                }
-                RestoredContent::Resident(messages) => {
-                    let mut ready = Vec::with_capacity(messages.len());
-                    for (sequence, message) in messages {
-                        self.backlog
-                            .raise_next(Sequence(sequence.0.saturating_add(1)));
-                        match self.due_of_restored(sequence, &message, now) {
-                            Some(due) => self.schedule_restored(due, sequence, message),
-                            None if self.is_amid_page(&pages, sequence, &message) => {
-                                let deliveries = self.backlog.recall(sequence);
-                                self.backlog.put_back(Queued {
-                                    sequence,
-                                    message,
-                                    deliveries,
-                                });
-                            }
-                            None => ready.push((sequence, message)),
-                        }
-                    }
-                    let behind = |class: u8| {
-                        pages_left
-                            .get(usize::from(class))
-                            .is_some_and(|left| *left > 0)
-                    };
-                    self.backlog.restore_resident(ready, behind);
-                }
-            }
-        }
-    }
-
-    /// Whether a page holds messages that come before and after it: it had to
-    /// wait while they were written.
-    fn is_amid_page(
-        &self,
-        pages: &BTreeMap<(u8, Sequence), Sequence>,
-        place: Sequence,
-        message: &Message,
-    ) -> bool {
-        let level = self.backlog.level(message);
-        let before = pages.range(..(level, place)).next_back();
-        before.is_some_and(|((class, _), end)| *class == level && place < *end)
     }
 
     /// Messages for which the ready log and the unsettled ones have room.
