@@ -83,7 +83,7 @@ fn files_of_a_newer_version_are_named_and_left_alone() {
         fs::write(&path, &newer).expect("it can be written");
         let line = refusal(&data_dir);
         let name = path.file_name().expect("a name").to_string_lossy();
-        let said = [&*name, "format version 7", "reads up to 1", "newer version"];
+        let said = [&*name, "format version 7", "reads up to 2", "newer version"];
         says(&line, &[&data_dir.to_string_lossy()]);
         says(&line, &said);
         assert_eq!(fs::read(&path).expect("it can be read"), newer, "{name}");

@@ -103,10 +103,11 @@ impl PageHeader {
     pub(in crate::store) fn decode(octets: &[u8]) -> Option<Self> {
         let header = octets.get(..PAGE_HEADER_BYTES)?;
         let mut reader = Reader::new(header);
-        let found = reader.octets(4)?;
-        let layout = [Layout::V1, Layout::V2]
-            .into_iter()
-            .find(|layout| magic(*layout) == found)?;
+        let layout = match reader.octets(4)? {
+            b"LVP1" => Layout::V1,
+            b"LVP2" => Layout::V2,
+            _ => return None,
+        };
         if reader.u32()? != layout.header_crc(header) {
             return None;
         }
