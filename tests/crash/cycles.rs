@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::disk::Disk;
 use super::drain::{self, Drain};
-use super::ledger::TX_IN;
+use super::ledger::{QueueIndex, TX_IN};
 use super::load::{ClientEnd, Load, Manner, Truth};
 use super::mix::{self, Features, MIXES, Worker};
 use super::process::{Broker, Log};
@@ -165,15 +165,28 @@ impl Cycles {
         let took = began.elapsed();
         if !listens || took > RECOVERY_LIMIT {
             self.find(format!("starting: listens: {listens}, after {took:.1?}"));
-        } else if let Err(gone) = drain::check(&broker, &self.truth, drain, &[]) {
-            self.find(format!("checking: {gone}"));
-        } else if drain != Drain::Keep
-            && let Err(gone) = mix::check(&broker, &self.truth)
-        {
-            self.find(format!("checking queues with features: {gone}"));
+        } else {
+            self.check(&broker, drain, &[]);
         }
         self.fail_if_found(broker.log());
         broker
+    }
+
+    /// Checks what a broker has. Queues with features are looked at first, when
+    /// what waits is not due yet.
+    fn check(&self, broker: &Broker, drain: Drain, exact: &[QueueIndex]) {
+        let truth = &self.truth;
+        let checked = || {
+            let mix = match drain {
+                Drain::Keep => None,
+                Drain::Look | Drain::Take => mix::Drain::start(broker, truth)?,
+            };
+            drain::check(broker, truth, drain, exact)?;
+            mix.map_or(Ok(()), |mix| mix.finish(truth))
+        };
+        if let Err(gone) = checked() {
+            self.find(format!("checking: {gone}"));
+        }
     }
 
     /// Works with a broker until that moment, then takes it away.
@@ -209,11 +222,7 @@ impl Cycles {
             }
         }
         let crashed = end != End::Stop;
-        let mut definitions = self.truth.definitions.lock().expect("no panic");
-        definitions.ended(at, crashed);
-        let mut ledger = self.truth.ledger.lock().expect("no panic");
-        ledger.ended(at, crashed);
-        self.truth.mix(|ledger| ledger.ended(at, crashed));
+        self.truth.ended(at, crashed);
     }
 
     fn find(&self, finding: String) {
@@ -317,13 +326,7 @@ fn a_clean_stop_under_load_forgets_nothing() {
         } else {
             Drain::Take
         };
-        if let Err(gone) = drain::check(&broker, &cycles.truth, unread, &[1, 3, 6, 8, 9]) {
-            cycles.find(format!("checking: {gone}"));
-        } else if unread == Drain::Take
-            && let Err(gone) = mix::check(&broker, &cycles.truth)
-        {
-            cycles.find(format!("checking queues with features: {gone}"));
-        }
+        cycles.check(&broker, unread, &[1, 3, 6, 8, 9]);
         cycles.fail_if_found(broker.log());
         cycles.stop_under_load(broker, &load);
     }

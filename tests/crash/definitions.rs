@@ -6,15 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use leveret_protocol::FieldTable;
 use leveret_protocol::method::*;
 
-use super::ledger::{ACK_SURVIVES_AFTER, QUEUES, TARGETS};
+use super::ledger::{QUEUES, TARGETS};
 use super::mix::{self, Features};
 use super::random::Random;
 use super::wire::{Event, Gone, Wire};
+use super::written::Written;
 
 /// Queues, exchanges and keys that come and go.
 const CHURN_QUEUES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
@@ -182,10 +183,9 @@ impl Definitions {
     }
 
     /// The broker died at that time; what is too old to come back is forgotten.
-    pub fn ended(&mut self, at: Instant, crashed: bool) {
-        self.purged.retain(|_, (purged, _)| {
-            crashed && at.saturating_duration_since(*purged) <= ACK_SURVIVES_AFTER
-        });
+    pub fn ended(&mut self, at: Instant, crashed: bool, written: Written) {
+        self.purged
+            .retain(|_, (purged, _)| crashed && !written.has(*purged, at));
     }
 
     /// Compares with what the broker has after a restart, and goes on from there.
@@ -430,13 +430,14 @@ fn only_what_was_under_way_or_purged_lately_may_differ() {
 
     let purged = Instant::now();
     definitions.purged.insert("c0", (purged, vec![1, 2]));
-    definitions.ended(purged, true);
+    definitions.ended(purged, true, Written::default());
     assert!(definitions.fits(&world(&[1, 2, 3]), &definitions.world));
     assert!(definitions.fits(&world(&[3]), &definitions.world));
     assert!(
         !definitions.fits(&world(&[3, 1]), &definitions.world),
         "order"
     );
-    definitions.ended(purged + 2 * ACK_SURVIVES_AFTER, true);
+    let later = purged + Duration::from_secs(2);
+    definitions.ended(later, true, Written::default());
     assert!(!definitions.fits(&world(&[1, 2, 3]), &definitions.world));
 }

@@ -5,8 +5,8 @@
 //!            deliver              ack                 read for sure
 //! Waiting ────────────▶ Waiting ───────▶ AckSent ─────────────────────▶ AckRead(t)
 //!    ▲                                      │ crash                       │ crash
-//!    │           delivered again            ▼        t too young          ▼
-//!    └────────────────────────────────  Forgettable ◀──────────────── old enough?
+//!    │           delivered again            ▼            no               ▼
+//!    └────────────────────────────────  Forgettable ◀──────────────── written?
 //!                                           │ not in a complete drain     ▼
 //!                                           └────────────────────────▶  Gone
 //! ```
@@ -14,14 +14,10 @@
 //! be seen again; the others may be there or not.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::body::MessageId;
-
-/// An ack that the broker has read that long ago survives any crash: the 50 ms
-/// promised, and a margin for a machine with more threads than cores.
-pub const ACK_SURVIVES_AFTER: Duration = Duration::from_millis(50 + SCHEDULING_MARGIN_MS);
-const SCHEDULING_MARGIN_MS: u64 = 100;
+use super::written::Written;
 
 /// The durable queues of the load, by [`QueueIndex`].
 pub const QUEUES: [&str; 10] = [
@@ -221,14 +217,13 @@ impl Ledger {
 
     /// The broker died at that time; or it was stopped, which forgets no ack
     /// that it had read.
-    pub fn ended(&mut self, at: Instant, crashed: bool) {
+    pub fn ended(&mut self, at: Instant, crashed: bool, written: Written) {
         self.counts.crashes += u64::from(crashed);
         for entries in &mut self.queues {
             entries.retain(|_, entry| {
                 entry.fate = match entry.fate {
                     Fate::AckRead(read) => {
-                        let age = at.saturating_duration_since(read);
-                        if !crashed || age > ACK_SURVIVES_AFTER {
+                        if !crashed || written.has(read, at) {
                             Fate::Gone(1)
                         } else {
                             Fate::Forgettable
@@ -322,6 +317,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const QUEUE: QueueIndex = 0;
@@ -333,7 +330,7 @@ mod tests {
         producer: 8,
         sequence: 1,
     };
-    const OLD: Duration = Duration::from_secs(1);
+    const OLD: Duration = Duration::from_secs(2);
 
     /// What the ledger finds after these events, one message being published.
     fn found(events: impl FnOnce(&mut Ledger)) -> String {
@@ -349,7 +346,7 @@ mod tests {
 
     /// Crashes that long after everything before.
     fn crash(ledger: &mut Ledger, later: Duration) {
-        ledger.ended(Instant::now() + later, true);
+        ledger.ended(Instant::now() + later, true, Written::default());
     }
 
     fn drained(ledger: &mut Ledger, seen: &[MessageId]) {

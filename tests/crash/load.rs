@@ -17,6 +17,7 @@ use super::mix::{self, Features, MIXES, MixIndex, SOURCES, Worker};
 use super::process::Log;
 use super::random::Random;
 use super::wire::{Event, Gone, Wire};
+use super::written::Written;
 
 pub const PRODUCERS: usize = 8;
 
@@ -70,6 +71,8 @@ pub struct Truth {
     pub ledger: Mutex<Ledger>,
     pub mix: Mutex<mix::Ledger>,
     pub definitions: Mutex<Definitions>,
+    /// Of the broker that runs.
+    written: Mutex<Written>,
     /// The last sequence of each producer; the last two are of transactions.
     sequences: Mutex<[u64; PRODUCERS + 2]>,
 }
@@ -84,6 +87,9 @@ enum Sent {
     ToMix(MixIndex),
 }
 
+/// A message that awaits its confirm: by that tag, sent then.
+type Outstanding = (u64, Instant, MessageId, Sent);
+
 impl Truth {
     /// Of a directory that is empty, whose queues will have these features.
     pub fn new(features: [Features; MIXES]) -> Self {
@@ -92,6 +98,15 @@ impl Truth {
             definitions: Mutex::new(Definitions::new(features)),
             ..Self::default()
         }
+    }
+
+    /// The broker died at that moment, or was stopped.
+    pub fn ended(&self, at: Instant, crashed: bool) {
+        let written = std::mem::take(&mut *self.written.lock().expect("no panic"));
+        let mut definitions = self.definitions.lock().expect("no panic");
+        definitions.ended(at, crashed, written);
+        self.ledger(|ledger| ledger.ended(at, crashed, written));
+        self.mix(|ledger| ledger.ended(at, crashed, written));
     }
 
     pub fn mix<T>(&self, action: impl FnOnce(&mut mix::Ledger) -> T) -> T {
@@ -198,13 +213,14 @@ fn produce(
     random: &mut Random,
 ) -> Result<Infallible, Gone> {
     wire.ok(&ConfirmSelect::default())?;
-    let mut outstanding: VecDeque<(u64, MessageId, Sent)> = VecDeque::new();
+    let mut outstanding: VecDeque<Outstanding> = VecDeque::new();
     let mut last_tag = 0;
     let began = Instant::now();
     loop {
         let due = load.due_after(began.elapsed()) - last_tag as usize;
         let room = WINDOW - outstanding.len();
         for _ in 0..due.min(room).min(1 + random.below(20)) {
+            let now = Instant::now();
             let id = truth.next_id(producer);
             let body = id.body(random_bytes(random, load.heavy));
             let at = random.below(TARGETS.len() + MIXES);
@@ -226,7 +242,7 @@ fn produce(
                 }
             };
             last_tag += 1;
-            outstanding.push_back((last_tag, id, sent));
+            outstanding.push_back((last_tag, now, id, sent));
         }
         wire.flush()?;
         let idle = due == 0 || room == 0;
@@ -241,7 +257,7 @@ fn produce(
 /// Confirms come in the order of their tags, each once.
 fn take_confirm(
     event: Event,
-    outstanding: &mut VecDeque<(u64, MessageId, Sent)>,
+    outstanding: &mut VecDeque<Outstanding>,
     truth: &Truth,
 ) -> Result<(), Gone> {
     let (tag, multiple, acked) = match event {
@@ -264,7 +280,10 @@ fn take_confirm(
         let text = format!("confirm {tag} (multiple: {multiple}) while {first} to {last} are due");
         return Err(Gone::Refused(text));
     }
-    while let Some((_, id, sent)) = outstanding.pop_front_if(|(due, ..)| *due <= tag) {
+    while let Some((_, at, id, sent)) = outstanding.pop_front_if(|(due, ..)| *due <= tag) {
+        if acked {
+            truth.written.lock().expect("no panic").confirmed(at);
+        }
         match sent {
             Sent::To(target) if acked => truth.ledger(|ledger| ledger.confirm(id, target.queues)),
             Sent::To(_) => {}

@@ -29,3 +29,4 @@ mod restart;
 mod site;
 mod store_faults;
 mod wire;
+mod written;

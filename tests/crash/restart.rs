@@ -7,9 +7,9 @@ use leveret_protocol::{Method, Properties};
 use tempfile::TempDir;
 
 use super::disk::Disk;
-use super::ledger::ACK_SURVIVES_AFTER;
 use super::process::Broker;
 use super::wire::{Event, Gone, Wire};
+use super::written::ACK_SURVIVES_AFTER;
 use crate::support::actions::Delivery;
 use crate::support::client::Client;
 use crate::support::matched;

@@ -14,45 +14,58 @@ use super::{MIXES, MixIndex, Place, wall};
 /// Requests under way at a time.
 const GETS_AT_ONCE: usize = 64;
 
-/// How long messages may take that wait for their time, at most for a second,
-/// or are on their way to the grave.
+/// How long messages may take that wait for their time, or are on their way to
+/// the grave.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Takes all messages, each from one of its two places.
-pub fn check(broker: &Broker, truth: &Truth) -> Result<(), Gone> {
-    let mut wire = Wire::open(broker.address())?;
-    for queue in 0..MIXES {
-        for place in [Place::Source, Place::Grave] {
-            if wire.look_up(place.name(queue))?.is_none() {
-                // Declaring it was never answered, or the definitions' check
-                // has said it.
-                return Ok(());
+pub struct Drain {
+    wire: Wire,
+}
+
+impl Drain {
+    /// Takes what is ready; to be called as soon as the broker is there, when
+    /// not all is due yet. `None` if not all queues are there.
+    pub fn start(broker: &Broker, truth: &Truth) -> Result<Option<Self>, Gone> {
+        let mut wire = Wire::open(broker.address())?;
+        for queue in 0..MIXES {
+            for place in [Place::Source, Place::Grave] {
+                if wire.look_up(place.name(queue))?.is_none() {
+                    // Declaring it was never answered, or the definitions'
+                    // check says it.
+                    return Ok(None);
+                }
             }
         }
+        for queue in 0..MIXES {
+            take_all(&mut wire, truth, queue, Place::Source, true)?;
+        }
+        Ok(Some(Self { wire }))
     }
-    for queue in 0..MIXES {
-        let deadline = Instant::now() + PATIENCE;
-        let mut is_first = true;
-        loop {
-            // A letter is out of the one queue before anybody sees it gone, so
-            // what is in neither is looked for once more.
-            let is_last = truth.mix(|ledger| ledger.missing(queue)).is_none() && !is_first
-                || Instant::now() > deadline;
-            take_all(&mut wire, truth, queue, Place::Source, is_first)?;
-            take_all(&mut wire, truth, queue, Place::Grave, false)?;
-            if is_last {
-                break;
-            }
-            if !std::mem::take(&mut is_first) {
+
+    /// Takes the rest, as it comes.
+    pub fn finish(mut self, truth: &Truth) -> Result<(), Gone> {
+        for queue in 0..MIXES {
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                // A letter is out of the one queue before anybody sees it gone,
+                // so what is in neither is looked for once more.
+                let is_last = truth.mix(|ledger| ledger.missing(queue)).is_none()
+                    || Instant::now() > deadline;
+                take_all(&mut self.wire, truth, queue, Place::Source, false)?;
+                take_all(&mut self.wire, truth, queue, Place::Grave, false)?;
+                if is_last {
+                    break;
+                }
                 std::thread::sleep(PAUSE);
             }
+            truth.mix(|ledger| ledger.drained(queue));
         }
-        truth.mix(|ledger| ledger.drained(queue));
+        Ok(())
     }
-    Ok(())
 }
 
 /// Takes what is ready. If `by_level`, higher priorities come first.

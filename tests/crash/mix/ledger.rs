@@ -18,14 +18,13 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::super::body::MessageId;
-use super::super::ledger::ACK_SURVIVES_AFTER;
+use super::super::written::Written;
 use super::order::{Order, Reader};
 use super::{Features, Label, MIXES, MixIndex, Place, wall};
 
-/// What was delivered out of a grave that long ago is durably there: it is
-/// written down as soon as it was handed out, by a thread that may have to wait
-/// for its turn.
-const LETTER_SURVIVES_AFTER: Duration = Duration::from_millis(500);
+/// What was delivered out of a grave is given to the log within that time: as
+/// soon as it was handed out, by a thread that may have to wait for its turn.
+const LETTER_GIVEN_WITHIN: Duration = Duration::from_millis(500);
 
 /// Milliseconds by which the clients' clock and the broker's may differ: both
 /// are the machine's, but the broker reads it once and then counts.
@@ -313,12 +312,10 @@ impl Ledger {
 
     /// The broker died at that time; or it was stopped, which forgets nothing
     /// that it had read.
-    pub fn ended(&mut self, at: Instant, crashed: bool) {
+    pub fn ended(&mut self, at: Instant, crashed: bool, written: Written) {
         // One that is ending closes its connections one after the other, and
         // what the first of them held goes to the others.
         self.findings.retain(|(found, _)| *found < at);
-        let survives =
-            |since: Instant, after| !crashed || at.saturating_duration_since(since) > after;
         let mut refused_and_seen = Vec::new();
         for (queue, mix) in self.queues.iter_mut().enumerate() {
             mix.order = Order::default();
@@ -332,7 +329,7 @@ impl Ledger {
                     }
                     entry.state = State::Gone(0);
                 }
-                entry.end_life(survives);
+                entry.end_life(|read| !crashed || written.has(read, at));
             }
             let is_kept = |entry: &Entry| !matches!(entry.state, State::Gone(3..));
             mix.messages.retain(|_, entry| is_kept(entry));
@@ -453,13 +450,13 @@ impl Entry {
         None
     }
 
-    /// Its broker has ended; what `survives` was written down since then.
-    fn end_life(&mut self, survives: impl Fn(Instant, Duration) -> bool) {
+    /// Its broker has ended; `lasts` says whether what it had read by then was
+    /// written.
+    fn end_life(&mut self, lasts: impl Fn(Instant) -> bool) {
         self.returns = 0;
         let dead_since = self.dead_since.take();
-        self.is_dead |= dead_since.is_some_and(|since| survives(since, LETTER_SURVIVES_AFTER));
-        let lasts = |read| survives(read, ACK_SURVIVES_AFTER);
-        self.retry = self.retry.filter(|retry| retry.read.is_some_and(lasts));
+        self.is_dead |= dead_since.is_some_and(|since| lasts(since + LETTER_GIVEN_WITHIN));
+        self.retry = self.retry.filter(|retry| retry.read.is_some_and(&lasts));
         self.state = match self.state {
             State::Waiting | State::Out(_) | State::Returned | State::Rejected => State::Waiting,
             State::AckRead(read) if lasts(read) => State::Gone(1),

@@ -19,7 +19,7 @@ use leveret_protocol::{FieldTable, FieldValue, Properties};
 
 use super::random::Random;
 
-pub use drain::check;
+pub use drain::Drain;
 pub use ledger::Ledger;
 pub use worker::Worker;
 
@@ -115,7 +115,7 @@ impl Features {
         features.delays = also(DELAYS, 4) && !groups && !single_active;
         features.expirations = features.dead_letters && also(DEAD_LETTERS, 2);
         features.max_priority = has_priorities.then(|| 1 + random.below(9) as u8);
-        features.retry_ms = retries.then(|| 50 + random.below(600) as u64);
+        features.retry_ms = retries.then(|| *random.pick(&[50, 200, 600, 1_500, 2_500]));
         features.delivery_limit = limits_deliveries.then(|| 1 + random.below(4) as u32);
         features.max_length = is_limited.then(|| 10 + random.below(150) as u32);
         features

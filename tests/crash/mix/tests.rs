@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::body::MessageId;
+use super::super::written::Written;
 use super::ledger::{Ledger, Seen, Verdict};
 use super::order::Reader;
 use super::{Features, Label, Place, wall};
@@ -62,7 +63,8 @@ impl Trial {
     }
 
     fn crash(&mut self, later: Duration) {
-        self.0.ended(Instant::now() + later, true);
+        self.0
+            .ended(Instant::now() + later, true, Written::default());
     }
 
     /// What was found since this was asked last.
@@ -173,7 +175,7 @@ fn what_was_refused_is_not_there() {
         } else {
             failed
         };
-        trial.0.ended(at, true);
+        trial.0.ended(at, true, Written::default());
         trial.finds(found);
         // The next end has nothing to do with it.
         trial.crash(OLD);
@@ -294,7 +296,7 @@ fn what_one_that_ends_gives_to_others_is_not_judged() {
     trial.settle(1, Place::Source, Verdict::Ack, 1);
     // The first one has not noticed.
     trial.settle(1, Place::Source, Verdict::Reject, 0);
-    trial.0.ended(at, false);
+    trial.0.ended(at, false, Written::default());
     trial.finds_nothing();
     trial.source(1, true);
     trial.finds("was settled");
