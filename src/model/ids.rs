@@ -34,7 +34,7 @@ impl Now {
     /// Milliseconds since 1970.
     #[must_use]
     pub fn millis(self) -> u64 {
-        self.0.as_millis() as u64
+        self.0.as_secs() * 1_000 + u64::from(self.0.subsec_millis())
     }
 }
 

@@ -300,7 +300,7 @@ impl Queue {
         };
         self.backlog.shrink();
         let deliveries = queued.deliveries;
-        let (unsettled, message) = self.hand_out(queued, no_ack, Holder::Getter, now);
+        let (unsettled, message) = self.hand_out(queued, no_ack, Holder::Getter, now.millis());
         self.arm();
         self.check();
         Get::Message(Got {
@@ -315,12 +315,13 @@ impl Queue {
     /// are passed over.
     pub fn settle(&mut self, slots: &[UnsettledSlot], outcome: Outcome, now: Now) {
         // Credit goes back once for each run of messages of one consumer.
+        let moment = now.millis();
         let mut run: Option<(ConsumerSlot, u32)> = None;
         for &slot in slots {
             let Some(Held { queued, holder }) = self.unsettled.remove(slot) else {
                 continue;
             };
-            self.lag.settled(slot, now.millis());
+            self.lag.settled(slot, moment);
             match outcome {
                 Outcome::Ack => self.let_go(&queued),
                 Outcome::Discard if self.has_dead_letters() && holder != Holder::Letter => {
@@ -331,7 +332,7 @@ impl Queue {
                     redelivered,
                     refused,
                 } => {
-                    self.requeue(queued, redelivered, refused, now.millis());
+                    self.requeue(queued, redelivered, refused, moment);
                 }
             }
             let consumer = match holder {
@@ -371,26 +372,29 @@ impl Queue {
         if self.is_due(now) && !self.work_off(now.millis()) {
             return false;
         }
+        // Worked out once: this is the loop that all messages go through.
+        let moment = now.millis();
         let before = deliveries.len();
         let mut bytes = 0;
         let mut first = true;
-        while (first || bytes < budget_bytes) && self.live_at_hand(now.millis()) {
+        while (first || bytes < budget_bytes) && self.live_at_hand(moment) {
             if self.unsettled.is_full() {
                 return false;
             }
-            let Some(Taker { slot, no_ack }) = self.consumers.take_turn(now.millis()) else {
+            let Some(Taker { slot, no_ack }) = self.consumers.take_turn(moment) else {
                 break;
             };
             let Some(queued) = self.take_next() else {
                 if !no_ack {
-                    self.consumers.give_back(slot, 1, now.millis());
+                    self.consumers.give_back(slot, 1, moment);
                 }
                 return false;
             };
             first = false;
             bytes += queued.message.stored_bytes();
             let count = queued.deliveries;
-            let (unsettled, message) = self.hand_out(queued, no_ack, Holder::Consumer(slot), now);
+            let (unsettled, message) =
+                self.hand_out(queued, no_ack, Holder::Consumer(slot), moment);
             deliveries.push(Delivery {
                 consumer: slot,
                 unsettled,
@@ -400,9 +404,8 @@ impl Queue {
         }
         let handed_out = deliveries.get(before..).unwrap_or_default();
         if let (Some(first), Some(last)) = (handed_out.first(), handed_out.last()) {
-            let (count, now) = (handed_out.len(), now.millis());
             self.lag
-                .delivered(&first.message, &last.message, count, now);
+                .delivered(&first.message, &last.message, handed_out.len(), moment);
         }
         self.backlog.shrink();
         if self.is_timed() {
@@ -531,7 +534,7 @@ impl Queue {
         queued: Queued,
         no_ack: bool,
         holder: Holder,
-        now: Now,
+        now: u64,
     ) -> (Option<UnsettledSlot>, Message) {
         if no_ack {
             self.let_go(&queued);
@@ -540,9 +543,9 @@ impl Queue {
         let message = Message::clone(&queued.message);
         let place = queued.sequence;
         let slot = self.unsettled.insert(Held { queued, holder });
-        self.lag.held(slot, now.millis());
+        self.lag.held(slot, now);
         if self.rules.consumer_timeout.is_some() {
-            self.unsettled.note_time(now.millis(), slot, place);
+            self.unsettled.note_time(now, slot, place);
         }
         (Some(slot), message)
     }
