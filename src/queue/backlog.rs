@@ -192,10 +192,16 @@ impl Backlog {
     /// memory.
     #[inline]
     pub(super) fn at_hand(&mut self) -> bool {
-        match self.above.last_entry() {
-            None => self.base.at_hand(),
-            Some(mut top) => top.get_mut().at_hand(),
+        if self.above.is_empty() {
+            return self.base.at_hand();
         }
+        self.above_at_hand()
+    }
+
+    #[cold]
+    fn above_at_hand(&mut self) -> bool {
+        let top = self.above.last_entry();
+        top.is_some_and(|mut top| top.get_mut().at_hand())
     }
 
     /// The run with the next message, if that has to be read first.
