@@ -55,7 +55,7 @@ impl Queue {
     }
 
     /// That run was read, as far as it could be; the
-    /// rest of it is lost. Its page is freed by the [`Journal`]. A run that was
+    /// rest of it is lost. Its page is freed by the [`Journal`](super::Journal). A run that was
     /// purged or read meanwhile is ignored.
     pub fn paged_in(&mut self, wanted: PageIn, mut loaded: Loaded, now: Now) {
         let now = now.millis();
