@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use leveret_protocol::method::*;
 use leveret_protocol::{FieldValue, Method};
 
+use crate::dead_letters::pair;
 use crate::support::broker::{leak, unique};
 use crate::support::client::{Client, PATIENCE};
-use crate::support::features::{dead_letters_to, pass, table};
+use crate::support::features::{pass, table};
 use crate::support::matched;
 
 fn expires(milliseconds: i64) -> (&'static str, FieldValue) {
@@ -209,10 +210,7 @@ fn an_unsettled_message_does_not_keep_its_queue() {
 
 #[test]
 fn an_expired_queue_does_not_dead_letter_its_messages() {
-    let mut client = Client::with_channel();
-    let dead = client.temp_queue(1);
-    let [exchange, key] = dead_letters_to(dead);
-    let queue = client.queue_with(1, &[expires(100), exchange, key]);
+    let (mut client, queue, dead) = pair(&[expires(100)]);
     client.fill(queue, &["a", "b"]);
     client.await_expiry(queue);
     assert_eq!(client.look_up(dead), Some((0, 0)));

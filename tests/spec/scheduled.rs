@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use leveret_protocol::{FieldValue, Properties};
 
+use crate::dead_letters::pair;
 use crate::support::client::Client;
-use crate::support::features::{dead_letters_to, with_headers};
+use crate::support::features::with_headers;
 use crate::support::leveret_only;
 
 fn delayed(milliseconds: i64) -> Properties {
@@ -112,9 +113,7 @@ fn no_delay_and_one_that_is_over_deliver_at_once() {
 #[test]
 fn the_time_to_live_begins_when_a_message_is_due() {
     leveret_only!("RabbitMQ delays with a plugin's exchange only");
-    let mut client = Client::with_channel();
-    let dead = client.temp_queue(1);
-    let queue = client.queue_with(1, &dead_letters_to(dead));
+    let (mut client, queue, dead) = pair(&[]);
     let mut properties = delayed(300);
     properties.expiration = Some("300".to_owned());
     let start = Instant::now();
@@ -126,9 +125,7 @@ fn the_time_to_live_begins_when_a_message_is_due() {
 #[test]
 fn a_dead_letter_does_not_wait_again() {
     leveret_only!("RabbitMQ delays with a plugin's exchange only");
-    let mut client = Client::with_channel();
-    let dead = client.temp_queue(1);
-    let queue = client.queue_with(1, &dead_letters_to(dead));
+    let (mut client, queue, dead) = pair(&[]);
     client.consume(1, queue, false);
     client.publish_properties(1, "", queue, &delayed(400), "x");
     let delivery = client.delivery(1);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use leveret_protocol::method::*;
 use leveret_protocol::{FieldValue, Properties};
 
+use crate::dead_letters::pair;
 use crate::support::broker::leak;
 use crate::support::client::Client;
 use crate::support::features::{dead_letters_to, expiring, pass, table};
@@ -65,10 +66,7 @@ fn the_smaller_of_both_times_holds() {
 
 #[test]
 fn each_message_has_its_own_time() {
-    let mut client = Client::with_channel();
-    let dead = client.temp_queue(1);
-    let [exchange, key] = dead_letters_to(dead);
-    let queue = client.queue_with(1, &[ttl(1_000), exchange, key]);
+    let (mut client, queue, dead) = pair(&[ttl(1_000)]);
     client.consume(1, dead, true);
     client.fill(queue, &["early"]);
     pass(700);
@@ -136,10 +134,7 @@ fn a_ttl_of_0_is_long_enough_for_a_consumer_that_is_ready() {
 
 #[test]
 fn what_a_consumer_has_does_not_expire() {
-    let mut client = Client::with_channel();
-    let dead = client.temp_queue(1);
-    let [exchange, key] = dead_letters_to(dead);
-    let queue = client.queue_with(1, &[ttl(400), exchange, key]);
+    let (mut client, queue, dead) = pair(&[ttl(400)]);
     client.fill(queue, &["held", "waits"]);
     let held = client.get(1, queue, false).expect("a message");
     assert_eq!(client.await_message(1, dead).text(), "waits");
@@ -150,10 +145,7 @@ fn what_a_consumer_has_does_not_expire() {
 
 #[test]
 fn a_requeued_message_does_not_get_its_time_again() {
-    let mut client = Client::with_channel();
-    let dead = client.temp_queue(1);
-    let [exchange, key] = dead_letters_to(dead);
-    let queue = client.queue_with(1, &[ttl(400), exchange, key]);
+    let (mut client, queue, dead) = pair(&[ttl(400)]);
     client.fill(queue, &["held", "waits"]);
     let held = client.get(1, queue, false).expect("a message");
     assert_eq!(client.await_message(1, dead).text(), "waits");
@@ -225,10 +217,7 @@ fn a_late_consumer_gets_what_is_still_alive() {
 
 #[test]
 fn expired_messages_go_to_the_dead_letter_exchange_in_order() {
-    let mut client = Client::with_channel();
-    let dead = client.temp_queue(1);
-    let [exchange, key] = dead_letters_to(dead);
-    let queue = client.queue_with(1, &[ttl(200), exchange, key]);
+    let (mut client, queue, dead) = pair(&[ttl(200)]);
     let start = Instant::now();
     client.fill(queue, &["a", "b", "c"]);
     client.consume(1, dead, true);
@@ -252,9 +241,7 @@ fn the_time_of_a_message_in_a_transaction_runs_from_its_commit() {
 #[test]
 fn a_message_expires_behind_one_that_lives_longer() {
     leveret_only!("RabbitMQ looks at the head of a queue only");
-    let mut client = Client::with_channel();
-    let dead = client.temp_queue(1);
-    let queue = client.queue_with(1, &dead_letters_to(dead));
+    let (mut client, queue, dead) = pair(&[]);
     client.fill(queue, &["for ever"]);
     client.put(queue, &expiring("60000"), "long");
     let start = Instant::now();
