@@ -13,7 +13,8 @@ use crate::model::{Progress, Ticket, Verdict};
 
 use super::Outbox;
 
-/// The store as connections see it.
+/// The store as connections see it. One that never lets anybody wait need not
+/// say so.
 pub trait Durability: Debug + Send + Sync {
     /// How far the log has come.
     fn progress(&self) -> Progress;
@@ -36,14 +37,20 @@ pub trait Durability: Debug + Send + Sync {
 
     /// Whether more waits to be written than is good: who has added to it is
     /// not read until his part is written.
-    fn is_behind(&self) -> bool;
+    fn is_behind(&self) -> bool {
+        false
+    }
 
     /// Whether waiting messages take so much memory that those who add to them
     /// should let consumers catch up.
-    fn memory_is_short(&self) -> bool;
+    fn memory_is_short(&self) -> bool {
+        false
+    }
 
     /// How many messages consumers were ever handed.
-    fn handed_out(&self) -> u64;
+    fn handed_out(&self) -> u64 {
+        0
+    }
 
     /// Whom to wake, with [`Waiters::wake`], after log or definitions have
     /// come further.
@@ -87,18 +94,6 @@ impl Durability for InMemory {
 
     fn definitions_verdict(&self, _ticket: Ticket) -> Verdict {
         Verdict::Stored
-    }
-
-    fn is_behind(&self) -> bool {
-        false
-    }
-
-    fn memory_is_short(&self) -> bool {
-        false
-    }
-
-    fn handed_out(&self) -> u64 {
-        0
     }
 
     fn waiters(&self) -> &Waiters {

@@ -119,6 +119,18 @@ impl<'a> Notable<'a> {
     }
 }
 
+/// The keys of the header CC or BCC of a message that was taken in before.
+pub(super) fn copies(headers: &FieldTable, name: &str) -> Vec<String> {
+    match headers.get(name) {
+        Some(FieldValue::Array(keys)) => keys
+            .iter()
+            .filter_map(FieldValue::as_str)
+            .map(str::to_owned)
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// What a message that was taken in before shows to the router.
 #[derive(Debug)]
 pub(super) struct Shown<'a> {
@@ -141,13 +153,9 @@ impl<'a> Shown<'a> {
             Some(entries) => table::decode(entries, &Limits::default()).map_err(malformed)?,
             None => FieldTable::new(),
         };
-        let extra_keys = match headers.get("CC") {
-            Some(FieldValue::Array(keys)) => keys.iter().filter_map(FieldValue::as_str).collect(),
-            _ => Vec::new(),
-        };
         Ok(Self {
             routing_key: message.routing_key(),
-            extra_keys: extra_keys.into_iter().map(str::to_owned).collect(),
+            extra_keys: copies(&headers, "CC"),
             headers,
             identifiers: identifiers(message.header())?,
         })

@@ -514,15 +514,10 @@ impl QueueHost {
     #[cold]
     fn keep_rules(self: &Arc<Self>, state: &mut State, now: Now, wakes: &mut Wakes) {
         // What is released can be delivered, and what is delivered makes room.
-        while state
-            .queue
-            .next_due()
-            .is_some_and(|due| due <= now.millis())
-        {
-            let due = state.queue.next_due();
+        while let Some(due) = state.queue.next_due().filter(|due| *due <= now.millis()) {
             state.queue.tick(now);
             self.hand_out(state, now, wakes);
-            if state.queue.next_due() == due {
+            if state.queue.next_due() == Some(due) {
                 break;
             }
         }

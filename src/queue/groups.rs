@@ -41,6 +41,7 @@ pub(super) struct Groups {
     deadlines: BTreeSet<(u64, Rank)>,
     memory_bytes: u64,
     stored_bytes: u64,
+    body_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +69,7 @@ impl Groups {
             deadlines: BTreeSet::new(),
             memory_bytes: 0,
             stored_bytes: 0,
+            body_bytes: 0,
         }
     }
 
@@ -99,11 +101,7 @@ impl Groups {
 
     /// Octets of their bodies.
     pub(super) fn body_bytes(&self) -> u64 {
-        let bodies = self
-            .aside
-            .values()
-            .map(|one| one.queued.message.body_bytes());
-        bodies.sum::<usize>() as u64
+        self.body_bytes
     }
 
     /// Whether no more can be set aside.
@@ -185,6 +183,7 @@ impl Groups {
     ) {
         self.memory_bytes += queued.message.memory_bytes() as u64;
         self.stored_bytes += queued.message.stored_bytes() as u64;
+        self.body_bytes += queued.message.body_bytes() as u64;
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, rank));
         }
@@ -261,6 +260,7 @@ impl Groups {
         self.deadlines.clear();
         self.memory_bytes = 0;
         self.stored_bytes = 0;
+        self.body_bytes = 0;
         self.groups.retain(|_, group| {
             group.waiting.clear();
             group.holder.is_some()
@@ -277,6 +277,7 @@ impl Groups {
         } = self.aside.remove(&rank)?;
         self.memory_bytes -= queued.message.memory_bytes() as u64;
         self.stored_bytes -= queued.message.stored_bytes() as u64;
+        self.body_bytes -= queued.message.body_bytes() as u64;
         if let Some(deadline) = deadline {
             self.deadlines.remove(&(deadline, rank));
         }

@@ -54,9 +54,9 @@ impl Queue {
         self.backlog.missing()
     }
 
-    /// That run was read, as far as it could be; the
-    /// rest of it is lost. Its page is freed by the [`Journal`](super::Journal). A run that was
-    /// purged or read meanwhile is ignored.
+    /// That run was read, as far as it could be; the rest of it is lost. Its page
+    /// is freed by the [`Journal`](super::Journal). A run that was purged or read
+    /// meanwhile is ignored.
     pub fn paged_in(&mut self, wanted: PageIn, mut loaded: Loaded, now: Now) {
         let now = now.millis();
         let first = wanted.first;
@@ -68,9 +68,7 @@ impl Queue {
                 self.free_group_of(place);
             }
             for place in self.schedule.taken_back() {
-                self.settled += 1;
-                self.journal.settle(place);
-                self.free_group_of(place);
+                self.take_back(place);
             }
             self.arm();
             self.check();

@@ -30,15 +30,7 @@ impl Queue {
                 if why == Unplaced::Refused
                     && self.rules.overflow == Overflow::RejectPublishDeadLetter
                 {
-                    let deliveries = 0;
-                    self.bury(
-                        Queued {
-                            sequence,
-                            message,
-                            deliveries,
-                        },
-                        DeathReason::MaxLength,
-                    );
+                    self.bury(Queued::new(sequence, message), DeathReason::MaxLength);
                 } else if why == Unplaced::Duplicate {
                     self.enqueued -= 1;
                     self.duplicates += 1;
@@ -50,15 +42,7 @@ impl Queue {
             match message.deliver_at().filter(|due| *due > now) {
                 Some(due) => {
                     let sequence = self.backlog.skip_place();
-                    let deliveries = 0;
-                    self.schedule.insert(
-                        due,
-                        Queued {
-                            sequence,
-                            message,
-                            deliveries,
-                        },
-                    );
+                    self.schedule.insert(due, Queued::new(sequence, message));
                 }
                 None => {
                     self.backlog.push(message);

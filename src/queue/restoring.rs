@@ -11,21 +11,14 @@ use crate::model::{Message, Sequence};
 impl Queue {
     pub(super) fn take_restored(&mut self, runs: Vec<super::RestoredRun>, now: u64) {
         let paged = |content: &RestoredContent| matches!(content, RestoredContent::Paged(_));
-        let mut pages_left = [0_u64; 256];
         let mut pages: BTreeMap<(u8, Sequence), Sequence> = BTreeMap::new();
         for run in runs.iter().filter(|run| paged(&run.content)) {
             pages.insert((run.tag.class, run.first), run.end());
-            if let Some(left) = pages_left.get_mut(usize::from(run.tag.class)) {
-                *left += 1;
-            }
         }
         for run in runs {
             self.backlog.raise_next(run.end());
             match run.content {
                 RestoredContent::Paged(page) => {
-                    if let Some(left) = pages_left.get_mut(usize::from(run.tag.class)) {
-                        *left -= 1;
-                    }
                     if run.tag.class == SCHEDULED_CLASS {
                         let places = run.places();
                         for place in &places {
@@ -65,10 +58,10 @@ impl Queue {
                             None => ready.push((sequence, message)),
                         }
                     }
+                    // Runs come in the order of their first places.
                     let behind = |class: u8| {
-                        pages_left
-                            .get(usize::from(class))
-                            .is_some_and(|left| *left > 0)
+                        let all = (class, run.first)..=(class, Sequence(u64::MAX));
+                        pages.range(all).next().is_some()
                     };
                     self.backlog.restore_resident(ready, behind);
                 }

@@ -67,11 +67,16 @@ impl Queue {
             return;
         };
         for place in self.schedule.cancel(&id) {
-            self.settled += 1;
-            self.journal.settle(place);
-            self.backlog.forget(place);
-            self.free_group_of(place);
+            self.take_back(place);
         }
+    }
+
+    /// The scheduled message in that place is taken back.
+    pub(super) fn take_back(&mut self, place: Sequence) {
+        self.settled += 1;
+        self.journal.settle(place);
+        self.backlog.forget(place);
+        self.free_group_of(place);
     }
 
     /// Finds the next message whose group is free; those before it are set aside.
@@ -178,21 +183,16 @@ impl Queue {
 
     pub(super) fn schedule_restored(&mut self, due: u64, sequence: Sequence, message: Message) {
         let is_retry = self.backlog.due_before_restart(sequence) > 0;
-        let deliveries = self.backlog.recall(sequence);
-        if is_retry
-            && let Some(groups) = &mut self.groups
-            && let Some(key) = groups.key(&message)
-        {
-            groups.hold(key, sequence);
+        let queued = Queued {
+            sequence,
+            message,
+            deliveries: self.backlog.recall(sequence),
+        };
+        if is_retry {
+            self.wait_again(due, queued);
+        } else {
+            self.schedule.insert(due, queued);
         }
-        self.schedule.insert(
-            due,
-            Queued {
-                sequence,
-                message,
-                deliveries,
-            },
-        );
     }
 
     /// A message waits again that did so before the restart.

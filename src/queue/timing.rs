@@ -26,7 +26,6 @@ impl Queue {
         self.end_slow_consumers(now);
         // What dies at this very moment had its chance: the host delivers first.
         self.work_off(now + 1);
-        self.arm();
         self.check();
         self.is_unused(now)
     }
@@ -45,7 +44,7 @@ impl Queue {
         if self.rules.overflow != Overflow::DropHead {
             return;
         }
-        while self.exceeds_limits() && !self.letters_wait() {
+        while self.exceeds_limits_with(0, 0) && !self.letters_wait() {
             let Some(queued) = self.take_head() else {
                 break;
             };
@@ -59,12 +58,7 @@ impl Queue {
 
     /// Whether a body of that size is too much, whoever waits for it.
     pub(super) fn is_full_for(&self, body_bytes: usize) -> bool {
-        let full = |limit: Option<u64>, more: u64| limit.is_some_and(|limit| more > limit);
-        full(self.rules.max_length, self.ready() + 1)
-            || full(
-                self.rules.max_length_bytes,
-                self.body_bytes() + body_bytes as u64,
-            )
+        self.exceeds_limits_with(1, body_bytes as u64)
     }
 
     /// Whether anything is ever to be done by itself.
@@ -204,10 +198,11 @@ impl Queue {
         next.is_some_and(|message| is_dead(message, ttl, until))
     }
 
-    fn exceeds_limits(&self) -> bool {
-        let exceeds = |limit: Option<u64>, have: u64| limit.is_some_and(|limit| have > limit);
-        exceeds(self.rules.max_length, self.ready())
-            || exceeds(self.rules.max_length_bytes, self.body_bytes())
+    /// Whether it has too much, with so many messages and octets of bodies more.
+    fn exceeds_limits_with(&self, messages: u64, body_bytes: u64) -> bool {
+        let (length, octets) = (self.rules.max_length, self.rules.max_length_bytes);
+        length.is_some_and(|limit| self.ready() + messages > limit)
+            || octets.is_some_and(|limit| self.body_bytes() + body_bytes > limit)
     }
 
     fn body_bytes(&self) -> u64 {

@@ -14,7 +14,7 @@ pub(super) const TYPE: ExchangeType = ExchangeType {
     doc: "Takes every message, whatever its routing key.",
     picks_one: false,
     needs: |_| Needs::NOTHING,
-    matcher: |_, _| Box::new(Fanout),
+    matcher: |_, _| Box::new(Everything("fanout")),
 };
 
 /// What is left of a message's way once it is known to be no copy, as the
@@ -25,10 +25,11 @@ pub(super) const DEDUPLICATING: ExchangeType = ExchangeType {
     ..TYPE
 };
 
+/// Takes every message; the name is that of the exchange type.
 #[derive(Clone, Debug)]
-struct Fanout;
+pub(super) struct Everything(pub(super) &'static str);
 
-impl Matcher for Fanout {
+impl Matcher for Everything {
     fn matches(
         &self,
         bindings: &List<Arc<Bound>>,
@@ -40,6 +41,6 @@ impl Matcher for Fanout {
     }
 
     fn reason(&self, _bound: &Bound, _publish: &Publish<'_>) -> String {
-        "a fanout exchange takes every message".to_owned()
+        format!("a {} exchange takes every message", self.0)
     }
 }

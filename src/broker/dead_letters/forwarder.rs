@@ -329,18 +329,6 @@ mod tests {
             Verdict::Stored
         }
 
-        fn is_behind(&self) -> bool {
-            false
-        }
-
-        fn memory_is_short(&self) -> bool {
-            false
-        }
-
-        fn handed_out(&self) -> u64 {
-            0
-        }
-
         fn waiters(&self) -> &Waiters {
             &self.waiters
         }

@@ -11,6 +11,7 @@ use foldhash::HashMap;
 use leveret_protocol::header::{BASIC_CLASS_ID, PROPERTIES_OFFSET, Properties};
 use leveret_protocol::{ContentHeader, Limits};
 
+use super::super::properties::copies;
 use crate::model::{DeathReason, FieldTable, FieldValue, Message, Traits};
 
 /// How a message died, and how its copy goes on.
@@ -105,18 +106,6 @@ impl Forwarded {
         let rejected = DeathReason::Rejected.name();
         let mut since = deaths.iter().take(last + 1);
         since.all(|death| !is(death, "reason", rejected))
-    }
-}
-
-/// The keys of the header CC or BCC.
-fn copies(headers: &FieldTable, name: &str) -> Vec<String> {
-    match headers.get(name) {
-        Some(FieldValue::Array(keys)) => keys
-            .iter()
-            .filter_map(FieldValue::as_str)
-            .map(str::to_owned)
-            .collect(),
-        _ => Vec::new(),
     }
 }
 

@@ -40,6 +40,17 @@ pub(super) struct Queued {
     pub(super) deliveries: u32,
 }
 
+impl Queued {
+    /// A message that nobody was handed yet.
+    pub(super) fn new(sequence: Sequence, message: Message) -> Self {
+        Self {
+            sequence,
+            message,
+            deliveries: 0,
+        }
+    }
+}
+
 /// Where a message stands among the others of its priority: just before the one
 /// with that place; those that stand before the same one, in the order of the
 /// second number. A message that did not have to wait for its time stands at its
