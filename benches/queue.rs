@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leveret::model::{
-    BlockBuilder, Body, ConnectionId, ConsumerKey, Message, Now, QueueSettings, Traits,
+    BlockBuilder, Body, ConnectionId, ConsumerKey, Message, Now, QueueRules, QueueSettings, Traits,
 };
 use leveret::queue::{ChannelCredit, ConsumerSpec, Delivery, Outcome, Queue, UnsettledSlot};
 
@@ -26,7 +26,16 @@ struct Bench {
 
 impl Bench {
     fn new(consumers: u32, no_ack: bool, prefetch: Option<u32>) -> Self {
-        let mut queue = Queue::new(QueueSettings::default(), NOW);
+        Self::with_rules(QueueRules::default(), consumers, no_ack, prefetch)
+    }
+
+    /// Messages cycle over three priorities.
+    fn with_rules(rules: QueueRules, consumers: u32, no_ack: bool, prefetch: Option<u32>) -> Self {
+        let settings = QueueSettings {
+            rules,
+            ..QueueSettings::default()
+        };
+        let mut queue = Queue::new(settings, NOW);
         for serial in 0..consumers {
             let spec = ConsumerSpec {
                 key: ConsumerKey {
@@ -43,10 +52,14 @@ impl Bench {
             queue.consume(spec, NOW).expect("nobody is exclusive");
         }
         let mut builder = BlockBuilder::default();
-        for _ in 0..BATCH {
+        for number in 0..BATCH {
+            let mut header = [0; 15];
+            // The flag of the priority.
+            header[12] = 0b0000_1000;
+            header[14] = (number % 3) as u8;
             builder.push(
                 b"\0\x01q",
-                &[0; 14],
+                &header,
                 Body::Slice(&[0; 16]),
                 Traits::default(),
             );
@@ -92,6 +105,21 @@ fn queue(criterion: &mut Criterion) {
         ("ack, 10 consumers", 10, false, Some(100)),
     ] {
         let mut bench = Bench::new(consumers, no_ack, prefetch);
+        group.bench_function(BenchmarkId::new("publish, deliver", shows), |run| {
+            run.iter(|| {
+                bench.publish();
+                bench.deliver();
+                bench.settle();
+            });
+        });
+    }
+
+    let priorities = QueueRules {
+        max_priority: Some(2),
+        ..QueueRules::default()
+    };
+    for (shows, no_ack) in [("no ack, 3 priorities", true), ("ack, 3 priorities", false)] {
+        let mut bench = Bench::with_rules(priorities.clone(), 1, no_ack, Some(100));
         group.bench_function(BenchmarkId::new("publish, deliver", shows), |run| {
             run.iter(|| {
                 bench.publish();

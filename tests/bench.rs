@@ -85,6 +85,37 @@ fn acks_within_a_prefetch_one_by_one_and_in_groups() {
 }
 
 #[test]
+fn each_priority_keeps_its_order() {
+    let result = passes("--priorities 3 --auto-ack --producers 2", 10_000, 1);
+    assert_eq!(result["parameters"]["priorities"], 3);
+    passes(
+        "--priorities 10 --queue-argument x-max-priority=4",
+        5_000,
+        1,
+    );
+}
+
+#[test]
+fn the_brokers_process_is_watched() {
+    // The broker under test is in this process, or we cannot know which it is.
+    let pid = std::process::id();
+    let watched = format!("--auto-ack --pid {pid}");
+    let counted = passes(&watched, 20_000, 1);
+    let timed = bench(&format!("{watched} --warmup 100ms --duration 300ms"));
+    for result in [counted, timed] {
+        let process = &result["process"];
+        for figure in ["cpu_seconds", "rss_bytes", "peak_rss_bytes"] {
+            assert!(process[figure].is_number(), "{figure}: {result}");
+        }
+        assert!(process["peak_rss_bytes"].as_u64() >= process["rss_bytes"].as_u64());
+        let tool = process["tool_cpu_seconds_per_million"].as_f64();
+        assert!(tool > Some(0.0), "{result}");
+    }
+    let unwatched = passes("--auto-ack", 100, 1);
+    assert!(unwatched.get("process").is_none(), "{unwatched}");
+}
+
+#[test]
 fn confirms_within_a_window() {
     let result = passes("--confirm 100 --auto-ack", 10_000, 1);
     assert_eq!(result["confirmed"]["messages"], 10_000);
@@ -140,6 +171,77 @@ fn a_paced_load_is_not_faster_than_asked() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[test]
+fn connections_channels_and_queues_open_and_close() {
+    for (what, options) in [
+        ("connections", "--producers 2 --count 101"),
+        ("connections", "--pipeline 20 --count 300"),
+        ("channels", "--producers 2 --pipeline 30 --count 1001"),
+        ("queues", "--producers 2 --pipeline 30 --count 1001"),
+        ("queues", "--warmup 50ms --duration 200ms"),
+    ] {
+        let pid = std::process::id();
+        let result = bench(&format!("--churn {what} {options} --pid {pid}"));
+        assert_eq!(result["passed"], true, "{result}");
+        assert_eq!(result["mode"], format!("churn-{what}"));
+        if let Some((_, count)) = options.split_once("--count ") {
+            assert_eq!(result["count"].to_string(), count, "{result}");
+        }
+        assert!(result["per_second"].as_f64() > Some(0.0), "{result}");
+        let latency = &result["latency_us"];
+        assert!(latency["p50"].as_f64() > Some(0.0), "{result}");
+        assert!(latency["max"].as_f64() >= latency["p99"].as_f64());
+        assert!(result["process"]["rss_bytes"].as_u64() > Some(0));
+    }
+}
+
+#[test]
+fn connections_and_queues_are_held() {
+    for (what, options) in [
+        ("connections", "--count 300"),
+        ("connections", "--count 30 --producers 4 --pipeline 3"),
+        ("queues", "--count 1001 --producers 3"),
+        (
+            "queues",
+            "--count 50 --durable --queue-argument x-max-length=5",
+        ),
+    ] {
+        let pid = std::process::id();
+        let result = bench(&format!("--hold {what} {options} --pid {pid}"));
+        assert_eq!(result["passed"], true, "{result}");
+        assert_eq!(result["mode"], format!("hold-{what}"));
+        let count = options.split(' ').nth(1);
+        assert_eq!(Some(result["count"].to_string().as_str()), count);
+        assert!(result["per_second"].as_f64() > Some(0.0), "{result}");
+        assert!(result["rss_before_bytes"].as_u64() > Some(0), "{result}");
+        let after = &result["rss_after_bytes"];
+        assert_eq!(after, &result["process"]["rss_bytes"], "{result}");
+        assert!(result["rss_per_item_bytes"].is_number(), "{result}");
+    }
+}
+
+#[test]
+fn requests_get_their_replies() {
+    for options in [
+        "--count 501",
+        "--producers 3 --consumers 2 --queues 2 --size 200000 --count 100",
+        "--consumers 2 --queues 5 --producers 7 --count 300 --durable",
+        "--warmup 50ms --duration 200ms",
+    ] {
+        let pid = std::process::id();
+        let result = bench(&format!("--rpc {options} --pid {pid}"));
+        assert_eq!(result["passed"], true, "{result}");
+        assert_eq!(result["mode"], "rpc");
+        if let Some((_, rest)) = options.split_once("--count ") {
+            let count = rest.split(' ').next();
+            assert_eq!(Some(result["count"].to_string().as_str()), count);
+        }
+        assert!(result["per_second"].as_f64() > Some(0.0), "{result}");
+        assert!(result["latency_us"]["p50"].as_f64() > Some(0.0), "{result}");
+        assert!(result["process"]["rss_bytes"].as_u64() > Some(0));
+    }
 }
 
 /// A fault of the broker would stall a run.

@@ -9,7 +9,8 @@ use nom::Parser;
 
 use crate::table::{self, FieldTable, FieldValue};
 use crate::wire::{
-    Reader, Writer, be_u8, be_u16, be_u64, checked_short_string, long_string, short_string,
+    Reader, Writer, be_u8, be_u16, be_u64, checked_short_string, long_string, short_octets,
+    short_string,
 };
 use crate::{DecodeError, Limits};
 
@@ -242,6 +243,65 @@ impl<'a> IdentifierScan<'a> {
             correlation_id: text(10)?,
             timestamp,
         })
+    }
+}
+
+/// What a message can be known by: found in one pass that checks lengths only,
+/// for properties that were checked when they came.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct NameScan<'a> {
+    /// The headers table's entries, not yet decoded.
+    pub headers: Option<&'a [u8]>,
+    /// The application's id of the message.
+    pub message_id: Option<&'a [u8]>,
+}
+
+impl<'a> NameScan<'a> {
+    /// Finds them in property flags and list.
+    ///
+    /// # Errors
+    /// 502 if the list is cut off before them.
+    #[inline]
+    pub fn new(properties: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut rest = Rest(properties);
+        let flags = rest.take(be_u16)?;
+        let has = |bit: u16| flags & (1 << bit) != 0;
+        let texts = |rest: &mut Rest<'a>, bits: std::ops::Range<u16>| {
+            let count = bits.filter(|bit| has(*bit)).count();
+            (0..count).try_for_each(|_| rest.take(short_octets).map(drop))
+        };
+        let mut scan = Self::default();
+        texts(&mut rest, 14..16)?;
+        if has(13) {
+            scan.headers = Some(rest.take(long_string)?);
+        }
+        if has(12) {
+            rest.take(be_u8)?;
+        }
+        if has(11) {
+            rest.take(be_u8)?;
+        }
+        texts(&mut rest, 8..11)?;
+        if has(7) {
+            scan.message_id = Some(rest.take(short_octets)?);
+        }
+        Ok(scan)
+    }
+}
+
+/// The priority among properties that were checked when they came; 0 if there
+/// is none.
+#[inline]
+#[must_use]
+pub fn priority(properties: &[u8]) -> u8 {
+    const BIT: u16 = 11;
+    match *properties {
+        [0b0001_1000, 0, _, priority] | [0b0000_1000, 0, priority] => priority,
+        [flags, _, ..] if flags & 1 << (BIT - 8) == 0 => 0,
+        _ => match Place::of(properties, BIT).map(|place| place.value) {
+            Ok(&[priority]) => priority,
+            _ => 0,
+        },
     }
 }
 

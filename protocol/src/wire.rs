@@ -67,6 +67,13 @@ pub(crate) fn checked_short_string(input: &[u8]) -> Parsed<'_, &[u8]> {
     }
 }
 
+/// A `shortstr` that was checked before, as octets.
+#[inline]
+pub(crate) fn short_octets(input: &[u8]) -> Parsed<'_, &[u8]> {
+    let (input, length) = be_u8(input)?;
+    take(length.into())(input)
+}
+
 /// `longstr`: four octets of length, then any octets.
 #[inline]
 pub(crate) fn long_string(input: &[u8]) -> Parsed<'_, &[u8]> {

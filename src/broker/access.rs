@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use crate::config::Users;
+use crate::config::{User, Users};
 use crate::model::{UserName, VhostName};
 
 /// The users of a broker.
@@ -57,17 +57,20 @@ impl Access {
         peer: IpAddr,
     ) -> Result<(), LoginRefused> {
         let users = self.users.load_full();
+        let from_here = move |user: &User| match user.may_come_from(peer) {
+            true => Ok(()),
+            false => Err(LoginRefused::NotLoopback),
+        };
+        if let Some(user) = users.verify_at_once(name.as_str(), &password) {
+            return from_here(user);
+        }
         let name = name.clone();
         let Ok(_permit) = self.checks.acquire().await else {
             return Err(LoginRefused::Invalid);
         };
         let checked = tokio::task::spawn_blocking(move || {
-            let user = users
-                .verify(name.as_str(), &password)
-                .ok_or(LoginRefused::Invalid)?;
-            user.may_come_from(peer)
-                .then_some(())
-                .ok_or(LoginRefused::NotLoopback)
+            let user = users.verify(name.as_str(), &password);
+            from_here(user.ok_or(LoginRefused::Invalid)?)
         });
         checked.await.unwrap_or(Err(LoginRefused::Invalid))
     }

@@ -10,7 +10,6 @@
 
 use std::sync::Arc;
 
-use leveret_protocol::header::{PROPERTIES_OFFSET, PropertyScan};
 use parking_lot::Mutex;
 
 use crate::model::{Deduplication, ExchangeName, ExchangeSettings, NameHash, QueueId};
@@ -76,13 +75,11 @@ impl ExchangeMemory {
         as_new: Known,
         now: u64,
     ) -> Option<(NameHash, Option<Known>)> {
-        let properties = header.get(PROPERTIES_OFFSET..).unwrap_or_default();
-        let properties = PropertyScan::new(properties).unwrap_or_default();
         let mut state = self.state.lock();
         if let Some(storage) = &self.storage {
             state.names.forget(&storage.refused_names(self.id));
         }
-        let name = state.names.name(&properties)?;
+        let name = state.names.name(header)?;
         let known = state.names.take(name, as_new, now);
         state.duplicates += u64::from(known.is_some());
         Some((name, known))

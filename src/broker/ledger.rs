@@ -18,6 +18,7 @@ use crate::model::{
 use crate::routing::{Binding, RoutingTable};
 use crate::store::metadata::{Change, Definitions};
 
+use super::publish::SharedRoom;
 use super::timers::Timers;
 use super::vhost::Catalog;
 use super::{Clock, DeadLetters, Notices, QueueHost, Storage, Vhost};
@@ -32,6 +33,7 @@ pub(super) struct Ledger {
     next_queue_id: AtomicU64,
     dead_letters: Arc<DeadLetters>,
     notices: Arc<Notices>,
+    route_room: Arc<SharedRoom>,
 }
 
 /// Says which changes of one virtual host go to disk, from how it was before.
@@ -54,6 +56,7 @@ impl Ledger {
             storage,
             next_queue_id: AtomicU64::new(next_queue_id.0),
             dead_letters: Arc::default(),
+            route_room: Arc::default(),
         })
     }
 
@@ -80,6 +83,11 @@ impl Ledger {
     /// The dead letters that are on their way.
     pub fn dead_letters(&self) -> &Arc<DeadLetters> {
         &self.dead_letters
+    }
+
+    /// Room for the routes of connections that need many.
+    pub fn route_room(&self) -> &Arc<SharedRoom> {
+        &self.route_room
     }
 
     /// What the node tells about itself.

@@ -14,8 +14,8 @@ use super::ledger::Ledger;
 use super::notices::Event;
 use super::rulebook::SharedRulebook;
 use super::{
-    Access, Alarms, Clock, DeadLetters, Durability, Notices, Outbox, Outgoing, ReplyTargets,
-    Storage, Vhost, Wakes,
+    Access, Alarms, Clock, DeadLetters, Durability, Notices, Outbox, ReplyTargets, Storage, Vhost,
+    Wakes,
 };
 
 /// One running broker.
@@ -271,9 +271,7 @@ impl Node {
         let reason: Arc<str> = reason.into();
         let mut wakes = Wakes::default();
         for registration in self.connections.lock().values() {
-            registration
-                .outbox
-                .push(Outgoing::Close(Arc::clone(&reason)), &mut wakes);
+            registration.outbox.close(Arc::clone(&reason), &mut wakes);
         }
         wakes.fire();
     }

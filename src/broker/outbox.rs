@@ -13,23 +13,19 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::model::{ConnectionId, Message};
-use crate::queue::{ConsumerSlot, UnsettledSlot};
+use crate::queue::{ConsumerSlot, Delivery};
 
 use super::QueueHost;
 
 /// Something for a connection's task to pass on.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// A message for one of its consumers.
+    /// The next so many of the deliveries, for one of its consumers.
     Deliver {
         /// Which consumer.
         serial: u32,
-        /// What it is settled by, if the consumer acks.
-        slot: Option<UnsettledSlot>,
-        /// What.
-        message: Message,
-        /// Whether a client may have seen it.
-        redelivered: bool,
+        /// How many.
+        count: usize,
     },
     /// The broker ended a consumer.
     ConsumerCancelled {
@@ -60,6 +56,8 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     events: Vec<Outgoing>,
+    /// The deliveries that the events tell of, in their order.
+    deliveries: Vec<Delivery>,
     bytes: usize,
     /// Consumers that wait for room.
     parked: Vec<(Arc<QueueHost>, ConsumerSlot)>,
@@ -92,33 +90,55 @@ impl Outbox {
         self.connection
     }
 
-    /// Appends one event.
-    pub fn push(self: &Arc<Self>, event: Outgoing, wakes: &mut Wakes) {
-        let closes = matches!(event, Outgoing::Close(_));
+    /// Tells a consumer that the broker has ended it.
+    pub fn cancel(self: &Arc<Self>, serial: u32, wakes: &mut Wakes) {
+        self.push(Outgoing::ConsumerCancelled { serial }, wakes);
+    }
+
+    /// Has the connection end.
+    pub fn close(self: &Arc<Self>, reason: Arc<str>, wakes: &mut Wakes) {
+        self.push(Outgoing::Close(reason), wakes);
+        self.closes.store(true, Ordering::Release);
+        self.urgent.notify_one();
+    }
+
+    /// Appends a message that comes from no queue and is settled by nothing.
+    pub fn answer(self: &Arc<Self>, serial: u32, message: Message, wakes: &mut Wakes) {
         let mut state = self.state.lock();
-        state.bytes += event.bytes();
-        state.events.push(event);
+        state.bytes += message.stored_bytes() + OVERHEAD_BYTES;
+        state.deliveries.push(Delivery {
+            consumer: ConsumerSlot(0),
+            unsettled: None,
+            message,
+            deliveries: 0,
+        });
+        state.events.push(Outgoing::Deliver { serial, count: 1 });
         wakes.add(self, &mut state);
-        drop(state);
-        if closes {
-            self.closes.store(true, Ordering::Release);
-            self.urgent.notify_one();
-        }
     }
 
     /// Appends deliveries of one consumer, draining them. `false` if the outbox
     /// is full now: the queue then parks the consumer, and the outbox resumes it.
     pub(super) fn deliver(
         self: &Arc<Self>,
-        deliveries: &mut Vec<Outgoing>,
+        serial: u32,
+        deliveries: &mut Vec<Delivery>,
         from: &Arc<QueueHost>,
         consumer: ConsumerSlot,
         wakes: &mut Wakes,
     ) -> bool {
-        let bytes: usize = deliveries.iter().map(Outgoing::bytes).sum();
+        let count = deliveries.len();
+        let bytes = deliveries.iter().map(|one| one.message.stored_bytes());
+        let bytes = bytes.sum::<usize>() + count * OVERHEAD_BYTES;
         let mut state = self.state.lock();
         state.bytes += bytes;
-        state.events.append(deliveries);
+        state.deliveries.append(deliveries);
+        match state.events.last_mut() {
+            Some(Outgoing::Deliver {
+                serial: last,
+                count: before,
+            }) if *last == serial => *before += count,
+            _ => state.events.push(Outgoing::Deliver { serial, count }),
+        }
         wakes.add(self, &mut state);
         let full = state.bytes >= self.bytes_max;
         if full {
@@ -127,16 +147,24 @@ impl Outbox {
         !full
     }
 
-    /// Takes everything out, into an empty list.
-    pub fn take(&self, events: &mut Vec<Outgoing>) {
+    /// Takes everything out, into empty lists.
+    pub fn take(&self, events: &mut Vec<Outgoing>, deliveries: &mut Vec<Delivery>) {
         debug_assert!(
-            events.is_empty(),
+            events.is_empty() && deliveries.is_empty(),
             "what was taken before is not handled yet"
         );
         let mut state = self.state.lock();
         state.woken = false;
         state.bytes = 0;
         std::mem::swap(&mut state.events, events);
+        std::mem::swap(&mut state.deliveries, deliveries);
+    }
+
+    fn push(self: &Arc<Self>, event: Outgoing, wakes: &mut Wakes) {
+        let mut state = self.state.lock();
+        state.bytes += OVERHEAD_BYTES;
+        state.events.push(event);
+        wakes.add(self, &mut state);
     }
 
     /// Consumers that may go on, now that there is room.
@@ -178,16 +206,6 @@ impl Outbox {
     }
 }
 
-impl Outgoing {
-    fn bytes(&self) -> usize {
-        const OVERHEAD: usize = 64;
-        match self {
-            Self::Deliver { message, .. } => message.stored_bytes() + OVERHEAD,
-            Self::ConsumerCancelled { .. } | Self::Close(_) => OVERHEAD,
-        }
-    }
-}
-
 impl Wakes {
     /// Wakes all that were pushed to.
     pub fn fire(&mut self) {
@@ -209,3 +227,6 @@ impl Wakes {
         }
     }
 }
+
+/// What an event counts beside a message's octets.
+const OVERHEAD_BYTES: usize = 64;

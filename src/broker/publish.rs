@@ -24,16 +24,20 @@ use super::exchange_memory::ExchangeMemory;
 use super::properties::{Notable, without_blind_copies};
 use super::random::Dice;
 use super::reply_to::{self, ReplyTargets};
-use super::{Clock, Outgoing, Requester, Storage, Vhost, Wakes};
+use super::{Clock, Requester, Storage, Vhost, Wakes};
 
 pub(super) use batch::{Batch, Target};
 pub(super) use record::deliver;
+pub(super) use routes::SharedRoom;
+
+use routes::{Route, Routes};
 
 pub(super) use apart::history_length;
 
 mod apart;
 mod batch;
 mod record;
+mod routes;
 
 /// A message as it comes from a gateway.
 #[derive(Clone, Copy, Debug)]
@@ -62,9 +66,7 @@ pub struct Publisher {
     requester: Requester,
     routing: Arc<RoutingTable>,
     version: u64,
-    routes: HashMap<Box<[u8]>, usize>,
-    route_list: Vec<Route>,
-    last_route: Option<usize>,
+    routes: Routes,
     targets: Vec<Target>,
     target_by_queue: HashMap<QueueId, u32>,
     batch: Batch,
@@ -87,17 +89,6 @@ struct Named {
     known: Known,
 }
 
-#[derive(Debug)]
-struct Route {
-    envelope: Box<[u8]>,
-    /// None where each message is routed on its own.
-    targets: Box<[u32]>,
-    /// What can change where it leads.
-    needs: Needs,
-    /// By what the exchange knows copies.
-    memory: Option<Arc<ExchangeMemory>>,
-}
-
 impl Publisher {
     /// A publisher into a virtual host.
     #[must_use]
@@ -113,12 +104,10 @@ impl Publisher {
             version: vhost.version(),
             traced: vhost.is_traced(),
             storage: vhost.ledger.storage().cloned(),
+            routes: Routes::new(Arc::clone(vhost.ledger.route_room())),
             vhost,
             reply_targets,
             requester,
-            routes: HashMap::default(),
-            route_list: Vec::new(),
-            last_route: None,
             targets: Vec::new(),
             target_by_queue: HashMap::default(),
             batch: Batch::default(),
@@ -158,22 +147,23 @@ impl Publisher {
         if reply_to::is_reply(incoming.envelope) {
             return Ok(self.answer(incoming, incoming.header, wakes));
         }
-        let route = self.route(incoming.envelope)?;
-        let Route { targets, needs, .. } = &self.route_list[route];
+        let number = self.route(incoming.envelope)?;
+        let route = self.routes.get(number);
+        let targets = route.targets();
         if targets.is_empty() {
-            return match *needs {
+            return match route.needs {
                 needs if needs.any(Needs::BEYOND_HEADERS) => self.publish_apart(incoming, needs),
                 _ => Ok(false),
             };
         }
         let traits = Traits::new(incoming.persistent);
-        if let Some(memory) = &self.route_list[route].memory {
+        if let Some(memory) = &route.memory {
             let (memory, stored) = (Arc::clone(memory), self.is_stored(traits, targets));
             if self.is_copy(memory, incoming.header, stored) {
                 return Ok(true);
             }
         }
-        let targets = &self.route_list[route].targets;
+        let targets = self.routes.get(number).targets();
         let number = self
             .batch
             .store(incoming.envelope, incoming.header, incoming.body, traits);
@@ -219,7 +209,7 @@ impl Publisher {
         if self.batch.count() > 0 {
             self.batch.flush(&mut self.targets, now, wakes);
             self.note_names(now);
-            if self.route_list.len() > ROUTES_MAX {
+            if self.routes.is_full() {
                 self.forget_routes();
             }
         }
@@ -242,25 +232,16 @@ impl Publisher {
 
     fn forget_routes(&mut self) {
         self.routes.clear();
-        self.route_list.clear();
-        self.last_route = None;
         self.targets.clear();
         self.target_by_queue.clear();
     }
 
     /// The route of messages without headers.
     fn route(&mut self, envelope: &[u8]) -> Result<usize, BrokerError> {
-        if let Some(last) = self.last_route
-            && *self.route_list[last].envelope == *envelope
-        {
-            return Ok(last);
+        match self.routes.find(envelope) {
+            Some(route) => Ok(route),
+            None => self.find_route(envelope),
         }
-        let route = match self.routes.get(envelope) {
-            Some(route) => *route,
-            None => self.find_route(envelope)?,
-        };
-        self.last_route = Some(route);
-        Ok(route)
     }
 
     fn find_route(&mut self, envelope: &[u8]) -> Result<usize, BrokerError> {
@@ -277,16 +258,9 @@ impl Publisher {
             let headers = FieldTable::new();
             self.find_targets(&routing, exchange, &Publish::new(&[key], &headers))?;
         }
-        let route = Route {
-            envelope: envelope.into(),
-            targets: self.own_targets.as_slice().into(),
-            needs,
-            memory: self.vhost.exchange_memory(exchange),
-        };
-        let index = self.route_list.len();
-        self.routes.insert(route.envelope.clone(), index);
-        self.route_list.push(route);
-        Ok(index)
+        let memory = self.vhost.exchange_memory(exchange);
+        let route = Route::new(envelope, &self.own_targets, needs, memory);
+        Ok(self.routes.add(route))
     }
 
     /// Fills `own_targets`.
@@ -357,14 +331,14 @@ impl Publisher {
         }
         let (exchange, key) = parts(incoming.envelope)?;
         let route = self.route(incoming.envelope)?;
-        let needs = self.route_list[route].needs;
+        let needs = self.routes.get(route).needs;
         let is_plain = notable.extra_keys().is_empty()
             && !needs.any(Needs::BEYOND_HEADERS)
             && (notable.headers().is_none() || !needs.any(Needs::HEADERS));
         if is_plain {
             self.own_targets.clear();
             self.own_targets
-                .extend_from_slice(&self.route_list[route].targets);
+                .extend_from_slice(self.routes.get(route).targets());
         } else {
             let mut keys = vec![key];
             keys.extend(notable.extra_keys().iter().map(String::as_str));
@@ -404,7 +378,7 @@ impl Publisher {
         traits: Traits,
     ) -> Result<bool, BrokerError> {
         let route = self.route(envelope)?;
-        let Some(memory) = &self.route_list[route].memory else {
+        let Some(memory) = &self.routes.get(route).memory else {
             return Ok(false);
         };
         let (memory, stored) = (
@@ -460,14 +434,13 @@ impl Publisher {
     /// Has a copy made of a message that was just sent.
     #[cold]
     fn trace(&self, incoming: &Incoming<'_>) {
-        let route = self.last_route.map(|route| &self.route_list[route]);
-        let targets = match route {
+        let targets = match self.routes.last() {
             _ if reply_to::is_reply(incoming.envelope) => &[],
-            Some(Route { targets, needs, .. })
+            Some(route)
                 if !incoming.notable
-                    && (!targets.is_empty() || !needs.any(Needs::BEYOND_HEADERS)) =>
+                    && (!route.targets().is_empty() || !route.needs.any(Needs::BEYOND_HEADERS)) =>
             {
-                &**targets
+                route.targets()
             }
             _ => self.own_targets.as_slice(),
         };
@@ -489,15 +462,7 @@ impl Publisher {
         };
         let traits = Traits::new(incoming.persistent);
         if let Some(message) = alone(incoming, header, traits) {
-            outbox.push(
-                Outgoing::Deliver {
-                    serial,
-                    slot: None,
-                    message,
-                    redelivered: false,
-                },
-                wakes,
-            );
+            outbox.answer(serial, message, wakes);
         }
         true
     }
@@ -514,6 +479,3 @@ fn parts(envelope: &[u8]) -> Result<(&str, &str), BrokerError> {
     let malformed = || BrokerError::Syntax("exchange or routing key is not UTF-8".to_owned());
     envelope_parts(envelope).ok_or_else(malformed)
 }
-
-/// Routes that a connection remembers.
-const ROUTES_MAX: usize = 16 * 1024;

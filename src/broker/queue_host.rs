@@ -25,9 +25,10 @@ use crate::store::Settled;
 
 use super::ledger::Ledger;
 use super::timers::Timers;
-use super::{Clock, DeadLetters, Outbox, Outgoing, Storage, Wakes};
+use super::{Clock, DeadLetters, Outbox, Storage, Wakes};
 
 mod as_delivered;
+mod handing_out;
 mod paging;
 
 /// One queue.
@@ -66,7 +67,7 @@ struct State {
 struct Reader {
     serial: u32,
     outbox: Arc<Outbox>,
-    staged: Vec<Outgoing>,
+    staged: Vec<Delivery>,
 }
 
 /// A consumer that has ended.
@@ -459,15 +460,6 @@ impl QueueHost {
         if if_empty && counts.ready > 0 {
             return refuse("not empty");
         }
-        if let Some(storage) = &self.storage
-            && self.settings.durable
-            && storage.definitions_wait_for_room()
-        {
-            // The deletion waits for room, and its messages may be what takes
-            // it: they go now, and a crash would bring an empty queue back.
-            state.queue.purge();
-            self.write_down(&mut state);
-        }
         state.deleted = true;
         if let Some(armed) = state.armed.take() {
             self.timers.leave(self.id, armed);
@@ -485,9 +477,7 @@ impl QueueHost {
         drop(queue);
         for reader in readers.into_iter().flatten() {
             let serial = reader.serial;
-            reader
-                .outbox
-                .push(Outgoing::ConsumerCancelled { serial }, wakes);
+            reader.outbox.cancel(serial, wakes);
         }
         Ok(counts.ready)
     }
@@ -531,7 +521,7 @@ impl QueueHost {
                     vhost = self.vhost.as_str(),
                     "a consumer held a message for too long and is cancelled"
                 );
-                outbox.push(Outgoing::ConsumerCancelled { serial }, wakes);
+                outbox.cancel(serial, wakes);
             }
         }
         if let Some(due) = state.queue.next_due()
@@ -541,67 +531,4 @@ impl QueueHost {
             state.armed = Some(due);
         }
     }
-
-    /// Moves deliveries from the queue to the outboxes until nobody can take
-    /// more.
-    fn hand_out(self: &Arc<Self>, state: &mut State, now: Now, wakes: &mut Wakes) {
-        let State {
-            queue,
-            readers,
-            deliveries,
-            ..
-        } = state;
-        let counts = queue.rules().counts_deliveries();
-        loop {
-            let more = queue.deliver(HAND_OUT_BYTES, now, deliveries);
-            if deliveries.is_empty() {
-                break;
-            }
-            if let Some(storage) = &self.storage {
-                storage.hand_out(deliveries.len());
-            }
-            let mut dirty = None;
-            for mut delivery in deliveries.drain(..) {
-                self.dress(&mut delivery.message, delivery.deliveries, counts);
-                let index = delivery.consumer.0 as usize;
-                let Some(Some(reader)) = readers.get_mut(index) else {
-                    debug_assert!(false, "a delivery to a consumer that is not there");
-                    continue;
-                };
-                reader.staged.push(Outgoing::Deliver {
-                    serial: reader.serial,
-                    slot: delivery.unsettled,
-                    message: delivery.message,
-                    redelivered: delivery.deliveries > 0,
-                });
-                // One consumer is the usual case; with several, all are looked at.
-                dirty = match dirty {
-                    None => Some((index, index + 1)),
-                    Some((first, end)) => Some((first.min(index), end.max(index + 1))),
-                };
-            }
-            let (first, end) = dirty.unwrap_or_default();
-            for index in first..end {
-                let Some(Some(reader)) = readers.get_mut(index) else {
-                    continue;
-                };
-                if reader.staged.is_empty() {
-                    continue;
-                }
-                let consumer = ConsumerSlot(index as u32);
-                if !reader
-                    .outbox
-                    .deliver(&mut reader.staged, self, consumer, wakes)
-                {
-                    queue.park(consumer);
-                }
-            }
-            if !more {
-                break;
-            }
-        }
-    }
 }
-
-/// How much one round hands out before full outboxes are looked at.
-const HAND_OUT_BYTES: usize = 64 * 1024;

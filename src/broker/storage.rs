@@ -32,7 +32,7 @@ pub struct Storage {
     gates: Mutex<VecDeque<Gate>>,
     any_gates: AtomicBool,
     /// Deleted durable queues whose deletion was not durable yet.
-    deleted: Mutex<VecDeque<(Ticket, QueueId)>>,
+    deleted: Mutex<VecDeque<Deleted>>,
     /// Octets that waiting messages may take in memory.
     hot_bytes: u64,
     /// Octets that they take.
@@ -47,6 +47,16 @@ pub struct Storage {
 struct Gate {
     log: Ticket,
     definitions: Ticket,
+}
+
+/// A deleted queue that a crash would bring back.
+#[derive(Clone, Copy, Debug)]
+struct Deleted {
+    queue: QueueId,
+    /// Of its deletion.
+    definitions: Ticket,
+    /// It would be brought back without messages.
+    is_empty: bool,
 }
 
 /// What a data directory held.
@@ -170,11 +180,6 @@ impl Storage {
         &self.metadata
     }
 
-    /// Whether the disk is full and changes of definitions wait for room.
-    pub(super) fn definitions_wait_for_room(&self) -> bool {
-        matches!(self.metadata.health(), Health::Stalled(_))
-    }
-
     /// Why nothing is stored any more, if that is so.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
@@ -207,19 +212,32 @@ impl Storage {
             self.store.forget(queue, false);
             return;
         }
-        let ticket = self.metadata.submitted();
-        self.deleted.lock().push_back((ticket, queue));
+        let definitions = self.metadata.submitted();
+        self.deleted.lock().push_back(Deleted {
+            queue,
+            definitions,
+            is_empty: false,
+        });
         self.forget_deleted();
     }
 
+    /// Called whenever something was deleted or the definitions have come further
+    /// or found no room.
     fn forget_deleted(&self) {
-        let durable = self.metadata.durable();
         let mut deleted = self.deleted.lock();
-        while let Some((ticket, queue)) = deleted.front()
-            && *ticket <= durable
+        let durable = self.metadata.durable();
+        while let Some(front) = deleted.front()
+            && front.definitions <= durable
         {
-            self.store.forget(*queue, true);
+            self.store.forget(front.queue, true);
             deleted.pop_front();
+        }
+        if !deleted.is_empty() && matches!(self.metadata.health(), Health::Stalled(_)) {
+            // Deletions wait for room, and their messages may be what takes it.
+            for one in deleted.iter_mut().filter(|one| !one.is_empty) {
+                self.store.empty(one.queue);
+                one.is_empty = true;
+            }
         }
     }
 

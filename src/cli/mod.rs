@@ -1,5 +1,6 @@
 //! The command line: one file or folder per command.
 
+mod allocator;
 pub mod bench;
 pub mod check;
 pub mod hash_password;

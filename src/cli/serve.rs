@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::builder::PossibleValue;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::allocator;
 use crate::config::{ConfigErrors, Fsync, LogFilter, LogFormat};
 use crate::topology::{self, BrokerFile, Change, Topology};
 use crate::{Broker, telemetry};
@@ -46,8 +47,12 @@ pub struct ServeArgs {
 /// # Errors
 /// If the file is wrong or the broker does not start.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let began_anew = allocator::give_back_soon();
     let file = resolve(args)?;
     telemetry::init(&file.config.log)?;
+    if let Err(error) = began_anew {
+        tracing::warn!(%error, "freed memory will be given back late");
+    }
     for warning in &file.warnings {
         tracing::warn!("{warning}");
     }

@@ -48,6 +48,14 @@ pub struct QueueId(pub u64);
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Sequence(pub u64);
 
+impl Sequence {
+    /// The place behind this one.
+    #[must_use]
+    pub fn behind(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 /// What a queue wants to know of a page without reading it; the store keeps it
 /// with the page, over restarts too.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

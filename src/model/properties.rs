@@ -1,7 +1,7 @@
 //! What rules ask of a message's properties. They are read where they stand,
 //! each time: most messages are never asked.
 
-use leveret_protocol::header::{PROPERTIES_OFFSET, PropertyScan};
+use leveret_protocol::header::{self, PROPERTIES_OFFSET, PropertyScan};
 use leveret_protocol::{FieldValue, Limits};
 
 use super::Message;
@@ -27,7 +27,7 @@ impl Message {
     /// Its priority; 0 unless it has one.
     #[must_use]
     pub fn priority(&self) -> u8 {
-        self.properties().priority.unwrap_or_default()
+        header::priority(self.header().get(PROPERTIES_OFFSET..).unwrap_or_default())
     }
 
     /// Its own TTL in milliseconds.

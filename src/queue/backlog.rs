@@ -4,14 +4,19 @@
 //! Places are numbered through all lists. Where a message stands among the
 //! others of its priority is its place, unless it had to wait for its time.
 
-use std::collections::BTreeMap;
+mod pages;
 
-use super::deadlines::{Deadlines, own_deadline};
+use std::collections::BTreeMap;
+use std::collections::vec_deque::Drain;
+
+use super::deadlines::Deadlines;
 use super::groups::Rank;
-use super::paging::{Limits, Visit};
-use super::ready::{AT_ITS_PLACE, DeliveredBefore, LeftMemory, Position, Queued, Ready};
-use super::{Journal, Loaded, PageIn, PageOut};
+use super::paging::Limits;
+use super::ready::{AT_ITS_PLACE, DeliveredBefore, Places, Position, Queued, Ready, Size};
+use super::{Journal, PageIn};
 use crate::model::{Message, Page, PageTag, Sequence, SequenceRange};
+
+pub(super) use pages::Arrival;
 
 /// The messages that wait, the most urgent first.
 #[derive(Debug, Default)]
@@ -118,16 +123,17 @@ impl Backlog {
         place
     }
 
-    /// Whether messages of all priorities go into one list.
-    pub(super) fn is_one_list(&self) -> bool {
-        self.max_priority == 0
-    }
-
     /// Appends the messages in order, of whatever priority, none with a
     /// deadline; leaves the vec empty. The place of the first; the others follow.
     #[inline]
     pub(super) fn append(&mut self, messages: &mut Vec<Message>) -> Sequence {
         let first = self.next;
+        if self.max_priority > 0 {
+            messages.drain(..).for_each(|message| {
+                self.push(message);
+            });
+            return first;
+        }
         self.next.0 += messages.len() as u64;
         if let Some(bytes) = &mut self.body_bytes {
             let bodies = messages.iter().map(Message::body_bytes);
@@ -270,6 +276,45 @@ impl Backlog {
         Some(queued)
     }
 
+    /// How many of the next messages can be [taken out](Self::take_run) in one go,
+    /// up to `count_max`; no more than come to `bytes_max` octets, but one. None
+    /// if they have to be looked at one by one.
+    pub(super) fn run_at_hand(&mut self, count_max: usize, bytes_max: usize) -> (usize, Size) {
+        let one_by_one =
+            self.deadlines.in_use() || self.body_bytes.is_some() || !self.moved.is_empty();
+        if one_by_one {
+            return (0, Size::default());
+        }
+        let top = match self.above.last_entry() {
+            None => &mut self.base,
+            Some(top) => top.into_mut(),
+        };
+        let (count, size) = top.run_at_hand(count_max, bytes_max);
+        if count == 0 || !self.before.is_past(top.run_start()) {
+            return (0, Size::default());
+        }
+        (count, size)
+    }
+
+    /// Takes the run out that was [found at hand](Self::run_at_hand), and gives
+    /// its places and messages to `take`.
+    #[inline]
+    pub(super) fn take_run(
+        &mut self,
+        (count, size): (usize, Size),
+        take: impl FnOnce(Places<'_>, Drain<'_, Message>),
+    ) {
+        let Some(mut top) = self.above.last_entry() else {
+            let (places, messages) = self.base.take_run(count, size);
+            return take(places, messages);
+        };
+        let (places, messages) = top.get_mut().take_run(count, size);
+        take(places, messages);
+        if top.get().is_empty() {
+            top.remove();
+        }
+    }
+
     /// Takes out the oldest message of that priority, if it is in memory.
     pub(super) fn pop_of(&mut self, level: u8) -> Option<Queued> {
         let list = match level {
@@ -377,7 +422,7 @@ impl Backlog {
                     first: from,
                     end: other,
                 });
-                from = Sequence(other.0 + 1);
+                from = other.behind();
             }
             let end = self.next;
             if from < end {
@@ -404,123 +449,6 @@ impl Backlog {
         if !self.above.is_empty() {
             self.above.values_mut().for_each(Ready::shrink);
         }
-    }
-
-    /// A run that can leave memory, of the lowest priority that has one.
-    pub(super) fn page_out(&mut self, partial: bool) -> Option<PageOut> {
-        let timed = self.deadlines.in_use();
-        let lists = std::iter::once((0, &mut self.base))
-            .chain(self.above.iter_mut().map(|(level, list)| (*level, list)));
-        for (class, list) in lists {
-            if let Some(mut run) = list.page_out(partial) {
-                run.tag.class = class;
-                if timed {
-                    let deadlines = run.messages().filter_map(|(_, one)| own_deadline(one));
-                    run.tag.due = deadlines.min().unwrap_or(0);
-                }
-                return Some(run);
-            }
-        }
-        None
-    }
-
-    /// A run was written, or could not be. Whether the page is kept; `None` if
-    /// no run of that name is waited for.
-    pub(super) fn paged_out(&mut self, first: Sequence, page: Option<Page>) -> bool {
-        let timed = self.deadlines.in_use();
-        let lists = std::iter::once(&mut self.base).chain(self.above.values_mut());
-        for list in lists {
-            let Some(run) = list.tail_run(first) else {
-                continue;
-            };
-            let bodies = run.iter().map(|(_, one)| one.body_bytes() as u64);
-            let bodies = self.body_bytes.map(|_| bodies.sum::<u64>());
-            let own: Vec<(Sequence, Message)> = if timed {
-                run.iter()
-                    .filter(|(_, message)| message.traits().expires())
-                    .map(|(place, message)| (place, message.clone()))
-                    .collect()
-            } else {
-                Vec::new()
-            };
-            match list.paged_out(first, page) {
-                LeftMemory::Paged => {
-                    for (place, message) in &own {
-                        self.deadlines.remove(*place, message);
-                    }
-                    let due = own.iter().filter_map(|(_, one)| own_deadline(one)).min();
-                    self.deadlines.add_paged(first, due.unwrap_or(0));
-                    self.count_page(first, bodies.unwrap_or(0), true);
-                    return true;
-                }
-                LeftMemory::Kept => {
-                    for (place, message) in &own {
-                        self.deadlines.add(*place, message);
-                    }
-                    return false;
-                }
-                LeftMemory::Gone => {}
-            }
-        }
-        false
-    }
-
-    /// The next run to read ahead, of the most urgent messages first.
-    #[inline]
-    pub(super) fn page_wanted(&mut self) -> Option<PageIn> {
-        if self.above.is_empty() {
-            return self.base.page_wanted();
-        }
-        let mut lists = self.above.values_mut().rev();
-        lists
-            .find_map(Ready::page_wanted)
-            .or_else(|| self.base.page_wanted())
-    }
-
-    /// A run was read, at that moment.
-    pub(super) fn paged_in(
-        &mut self,
-        first: Sequence,
-        mut loaded: Loaded,
-        now: u64,
-        journal: &mut Journal,
-    ) -> Arrival {
-        let lists = std::iter::once((0, &mut self.base))
-            .chain(self.above.iter_mut().map(|(level, list)| (*level, list)));
-        let mut level = None;
-        for (of, list) in lists {
-            if list.has_paged(first) {
-                level = Some(of);
-                break;
-            }
-        }
-        let visited = self.deadlines.end_visit(first);
-        let Some(level) = level else {
-            return Arrival::Ignored;
-        };
-        let only_paged = self.list(level).is_only_paged(first);
-        if visited && only_paged {
-            return Arrival::Visited(self.visit(level, first, loaded, now, journal));
-        }
-        self.deadlines.remove_paged(first);
-        if !self.deadlines.none_gone() {
-            self.leave_out_gone(first, &mut loaded);
-        }
-        self.recount_page(first, &loaded.messages);
-        let own: Vec<(Sequence, Message)> = loaded
-            .places(first)
-            .zip(&loaded.messages)
-            .filter(|(_, message)| message.traits().expires())
-            .map(|(place, message)| (place, message.clone()))
-            .collect();
-        let Some(lost) = self.list(level).paged_in(first, loaded, journal) else {
-            return Arrival::Ignored;
-        };
-        for (place, message) in &own {
-            self.deadlines.add(*place, message);
-        }
-        self.drop_empty(level);
-        Arrival::Loaded { lost }
     }
 
     /// Takes out messages that have to wait since before the restart, of those
@@ -556,71 +484,6 @@ impl Backlog {
     /// How often a message was delivered before the restart.
     pub(super) fn recall(&mut self, place: Sequence) -> u32 {
         self.before.recall(place)
-    }
-
-    /// Sees what of a run that stays in its page has died.
-    fn visit(
-        &mut self,
-        level: u8,
-        first: Sequence,
-        loaded: Loaded,
-        now: u64,
-        journal: &mut Journal,
-    ) -> Visit {
-        let mut visit = Visit::default();
-        let mut next_due = u64::MAX;
-        let places: Vec<Sequence> = loaded.places(first).collect();
-        let mut page = None;
-        for (place, message) in places.iter().copied().zip(loaded.messages) {
-            let Some(due) = own_deadline(&message).filter(|_| !self.deadlines.is_gone(place))
-            else {
-                continue;
-            };
-            if due > now {
-                next_due = next_due.min(due);
-                continue;
-            }
-            let stored_bytes = message.stored_bytes() as u64;
-            page = self.list(level).lose_paged(first, stored_bytes);
-            self.deadlines.bury_paged(place);
-            self.count_out_of_page(first, &message);
-            let deliveries = self.before.recall(place);
-            visit.dead.push(Queued {
-                sequence: place,
-                message,
-                deliveries,
-            });
-        }
-        if let Some(page) = page {
-            journal.freed.push(page);
-            self.recount_page(first, &[]);
-            for place in places {
-                self.deadlines.forget_gone(place);
-            }
-        } else if next_due < u64::MAX {
-            self.deadlines.add_paged(first, next_due);
-        }
-        self.drop_empty(level);
-        visit
-    }
-
-    fn leave_out_gone(&mut self, first: Sequence, loaded: &mut Loaded) {
-        let places: Vec<Sequence> = loaded.places(first).collect();
-        if !places.iter().any(|place| self.deadlines.is_gone(*place)) {
-            return;
-        }
-        let messages = std::mem::take(&mut loaded.messages);
-        let mut kept = Vec::with_capacity(places.len());
-        for (place, message) in places.into_iter().zip(messages) {
-            if self.deadlines.is_gone(place) {
-                self.deadlines.forget_gone(place);
-                loaded.stored_bytes -= message.stored_bytes() as u64;
-            } else {
-                kept.push(place);
-                loaded.messages.push(message);
-            }
-        }
-        loaded.sequences = Some(kept);
     }
 
     fn lists(&self) -> impl Iterator<Item = &Ready> {
@@ -723,15 +586,4 @@ struct PagedBodies {
     bytes: u64,
     /// Whether it is the bodies, and not all octets.
     exact: bool,
-}
-
-/// What a page was read for.
-#[derive(Debug)]
-pub(super) enum Arrival {
-    /// Nobody waits for it any more.
-    Ignored,
-    /// Its messages are in memory, but for so many that were not in it.
-    Loaded { lost: u64 },
-    /// It was looked through for the dead.
-    Visited(Visit),
 }

@@ -224,12 +224,9 @@ impl Queue {
     /// between two messages: it is told one at a time.
     pub fn publish(&mut self, messages: &mut Vec<Message>, now: Now) -> Published {
         self.enqueued += messages.len() as u64;
-        let alike = self.backlog.is_one_list() && self.memory.is_none() && !self.rules.may_refuse();
-        let published = if alike && !messages.iter().any(|one| one.traits().is_special()) {
-            Published {
-                first: self.backlog.append(messages),
-                ..Published::default()
-            }
+        let special = || messages.iter().any(|one| one.traits().is_special());
+        let published = if !self.rules.may_refuse() && !special() {
+            self.publish_alike(messages, now.millis())
         } else {
             self.publish_each(messages, now.millis())
         };
@@ -376,7 +373,12 @@ impl Queue {
         let moment = now.millis();
         let before = deliveries.len();
         let mut bytes = 0;
-        let mut first = true;
+        while bytes < budget_bytes
+            && let Some(taken) = self.deliver_run(budget_bytes - bytes, moment, deliveries)
+        {
+            bytes += taken;
+        }
+        let mut first = bytes == 0;
         while (first || bytes < budget_bytes) && self.live_at_hand(moment) {
             if self.unsettled.is_full() {
                 return false;
@@ -408,11 +410,13 @@ impl Queue {
                 .delivered(&first.message, &last.message, handed_out.len(), moment);
         }
         self.backlog.shrink();
+        // This may set messages aside, and others are at the head then.
+        let more = self.at_hand() && self.consumers.any_able();
         if self.is_timed() {
             self.arm();
         }
         self.check();
-        self.at_hand() && self.consumers.any_able()
+        more
     }
 
     /// Drops the ready messages, also those that are not in memory; how many

@@ -272,6 +272,39 @@ impl Consumers {
         }
     }
 
+    /// Whose turn it is if nobody shares it, and how many messages he can take at
+    /// most, as far as it is known without the credit of his channel.
+    #[inline]
+    pub(super) fn alone_in_turn(&self) -> Option<(Taker, u32)> {
+        let slot = self.rotation.only()?;
+        let consumer = self.slots.get(slot.0 as usize)?;
+        let no_ack = consumer.spec.no_ack;
+        let room = match consumer.spec.prefetch {
+            Some(prefetch) if !no_ack => prefetch.saturating_sub(consumer.held),
+            _ => u32::MAX,
+        };
+        Some((Taker { slot, no_ack }, room))
+    }
+
+    /// Takes the credit for up to `wanted` messages of the consumer that is
+    /// [alone in turn](Self::alone_in_turn); of how many.
+    pub(super) fn take_turns(&mut self, slot: ConsumerSlot, wanted: u32, now: u64) -> u32 {
+        let Some(consumer) = current(&mut self.slots, slot) else {
+            return 0;
+        };
+        let credit = consumer.spec.channel_credit.as_deref();
+        let taken = credit.map_or(wanted, |credit| credit.take_up_to(wanted));
+        if consumer.held == 0 && taken > 0 {
+            consumer.active_at = now;
+        }
+        consumer.held += taken;
+        if !consumer.has_credit() {
+            consumer.standing = Standing::Waiting;
+            self.rotation.leave(slot, consumer.spec.priority);
+        }
+        taken
+    }
+
     /// Gives back the credit of `count` deliveries, also that of a consumer
     /// which is cancelled by now.
     pub(super) fn give_back(&mut self, slot: ConsumerSlot, count: u32, now: u64) {

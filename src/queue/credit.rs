@@ -54,6 +54,24 @@ impl ChannelCredit {
         self.try_take()
     }
 
+    /// Takes credit for up to `wanted` deliveries; for how many.
+    #[must_use]
+    pub fn take_up_to(&self, wanted: u32) -> u32 {
+        let limit = self.limit();
+        if limit == 0 {
+            self.held.fetch_add(wanted, Ordering::SeqCst);
+            return wanted;
+        }
+        let mut taken = 0;
+        let _held = self
+            .held
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |held| {
+                taken = wanted.min(limit.saturating_sub(held));
+                Some(held + taken)
+            });
+        taken
+    }
+
     /// Gives back the credit of `count` deliveries. Where the credit
     /// [was short](ChannelCredit::was_short), the channel's consumers are to be
     /// resumed afterwards.

@@ -48,6 +48,9 @@ pub(super) struct Groups {
 struct Group {
     /// The place of the message that is out, or waits to be tried again.
     holder: Option<Sequence>,
+    /// Of more of them. After a restart it may be found late that a message
+    /// waits, when another one of the group is out already.
+    other_holders: Vec<Sequence>,
     /// What was set aside.
     waiting: BTreeSet<Rank>,
 }
@@ -57,6 +60,29 @@ struct Aside {
     queued: Queued,
     key: GroupKey,
     deadline: Option<u64>,
+}
+
+impl Group {
+    fn is_held_by(&self, place: Sequence) -> bool {
+        self.holder == Some(place) || self.other_holders.contains(&place)
+    }
+
+    fn hold(&mut self, place: Sequence) {
+        if self.is_held_by(place) {
+            return;
+        }
+        if let Some(before) = self.holder.replace(place) {
+            self.other_holders.push(before);
+        }
+    }
+
+    fn let_go(&mut self, place: Sequence) {
+        if self.holder == Some(place) {
+            self.holder = self.other_holders.pop();
+        } else {
+            self.other_holders.retain(|other| *other != place);
+        }
+    }
 }
 
 impl Groups {
@@ -130,7 +156,7 @@ impl Groups {
     pub(super) fn take(&mut self, rank: Rank) -> Option<Queued> {
         let (queued, key) = self.remove(rank)?;
         if let Some(group) = self.groups.get_mut(&key) {
-            group.holder = Some(queued.sequence);
+            group.hold(queued.sequence);
         }
         Some(queued)
     }
@@ -139,7 +165,7 @@ impl Groups {
     /// what was set aside.
     pub(super) fn hold(&mut self, key: GroupKey, place: Sequence) {
         let group = self.groups.entry(key).or_default();
-        group.holder = Some(place);
+        group.hold(place);
         if let Some(first) = group.waiting.first() {
             self.runnable.remove(first);
         }
@@ -156,6 +182,13 @@ impl Groups {
         self.aside.get(&rank).map(|aside| &aside.queued.message)
     }
 
+    /// Whether that message was set aside.
+    #[cfg(test)]
+    pub(super) fn has_aside(&self, place: Sequence) -> bool {
+        let mut aside = self.aside.values();
+        aside.any(|one| one.queued.sequence == place)
+    }
+
     /// Goes by another TTL of the queue.
     pub(super) fn set_ttl(&mut self, of_queue: Option<u64>) {
         self.deadlines.clear();
@@ -168,9 +201,8 @@ impl Groups {
 
     /// Whether that message holds its group.
     pub(super) fn is_held_by(&self, key: GroupKey, place: Sequence) -> bool {
-        self.groups
-            .get(&key)
-            .is_some_and(|group| group.holder == Some(place))
+        let group = self.groups.get(&key);
+        group.is_some_and(|group| group.is_held_by(place))
     }
 
     /// Sets a message aside; it dies at that time.
@@ -213,10 +245,13 @@ impl Groups {
             return;
         };
         let group = entry.get_mut();
-        if group.holder != Some(place) {
+        if !group.is_held_by(place) {
             return;
         }
-        group.holder = None;
+        group.let_go(place);
+        if group.holder.is_some() {
+            return;
+        }
         match group.waiting.first() {
             Some(first) => {
                 self.runnable.insert(*first);
@@ -231,7 +266,7 @@ impl Groups {
     /// been looked at.
     pub(super) fn free_place(&mut self, place: Sequence) {
         let mut groups = self.groups.iter();
-        let held = groups.find(|(_, group)| group.holder == Some(place));
+        let held = groups.find(|(_, group)| group.is_held_by(place));
         if let Some((key, _)) = held {
             self.free(*key, place);
         }

@@ -4,6 +4,7 @@
 //! Only a durable queue writes down what becomes of its messages; pages are
 //! given back whatever the queue is.
 
+use super::ready::Places;
 use crate::model::{Page, Sequence, SequenceRange};
 
 /// What happened since the host drained it last.
@@ -63,6 +64,15 @@ impl Journal {
     pub(super) fn settle(&mut self, place: Sequence) {
         if self.durable {
             self.settle_range(SequenceRange::new(place, 1));
+        }
+    }
+
+    /// The messages in those places are gone.
+    pub(super) fn settle_places(&mut self, places: Places<'_>) {
+        match places {
+            Places::Range(range) => self.settle_range(range),
+            listed if self.durable => listed.for_each(|place| self.settle(place)),
+            Places::Listed(_) => {}
         }
     }
 

@@ -45,10 +45,16 @@ pub struct StalledConsumer {
 /// What a queue measures.
 #[derive(Debug, Default)]
 pub(super) struct Lag {
-    in_queue: Histogram,
-    to_settle: Histogram,
+    /// Half a kilobyte that a queue without traffic can do without.
+    histograms: Option<Box<Histograms>>,
     /// The message that is followed, and when it was handed out.
     followed: Option<(UnsettledSlot, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct Histograms {
+    in_queue: Histogram,
+    to_settle: Histogram,
 }
 
 impl Histogram {
@@ -68,7 +74,8 @@ impl Lag {
         for (message, times) in [(first, count as u64 - half), (last, half)] {
             let arrived = message.arrived();
             if arrived > 0 {
-                self.in_queue.add(now.saturating_sub(arrived), times);
+                let histograms = self.histograms.get_or_insert_default();
+                histograms.in_queue.add(now.saturating_sub(arrived), times);
             }
         }
     }
@@ -87,17 +94,20 @@ impl Lag {
         if let Some((followed, since)) = self.followed
             && followed == slot
         {
-            self.to_settle.add(now.saturating_sub(since), 1);
+            let histograms = self.histograms.get_or_insert_default();
+            histograms.to_settle.add(now.saturating_sub(since), 1);
             self.followed = None;
         }
     }
 
     pub(super) fn in_queue(&self) -> Histogram {
-        self.in_queue
+        let histograms = self.histograms.as_ref();
+        histograms.map_or_else(Histogram::default, |both| both.in_queue)
     }
 
     pub(super) fn to_settle(&self) -> Histogram {
-        self.to_settle
+        let histograms = self.histograms.as_ref();
+        histograms.map_or_else(Histogram::default, |both| both.to_settle)
     }
 }
 

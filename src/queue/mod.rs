@@ -36,6 +36,7 @@ mod ready;
 mod restoring;
 mod returns;
 mod rotation;
+mod runs;
 mod schedule;
 mod timing;
 mod unsettled;

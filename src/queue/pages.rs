@@ -36,14 +36,21 @@ impl Queue {
         kept
     }
 
-    /// The next run to read, while less is at hand than consumers may soon
-    /// need, or something in it is due; asked in a loop after each command.
+    /// The next run to read: something in it is due, or it has what the queue
+    /// itself lets go next; if `ahead`, also while less is at hand than consumers
+    /// may soon need. Asked in a loop after each command.
     #[inline]
-    pub fn page_wanted(&mut self) -> Option<PageIn> {
+    pub fn page_wanted(&mut self, ahead: bool) -> Option<PageIn> {
         if let Some(visit) = self.visits.pop() {
             return Some(visit);
         }
-        self.backlog.page_wanted()
+        if ahead {
+            return self.backlog.page_wanted();
+        }
+        if self.lets_oldest_go() {
+            return self.backlog.oldest_wanted();
+        }
+        None
     }
 
     /// The run without which no message can be taken, though some are ready. It

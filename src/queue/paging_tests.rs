@@ -65,7 +65,7 @@ fn a_backlog_takes_memory_for_its_head_only() {
     }
     assert!(pages.len() > 30);
     for number in 0..count {
-        while let Some(wanted) = queue.page_wanted() {
+        while let Some(wanted) = queue.page_wanted(true) {
             let messages = pages.remove(&wanted.page.offset).expect("a page");
             queue.paged_in(wanted, consecutive(messages), NOW);
         }
@@ -95,8 +95,8 @@ fn a_get_says_what_has_to_be_read_first() {
 fn pages_that_are_read_out_of_order_are_delivered_in_order() {
     let mut queue = paged();
     get(&mut queue);
-    let first = queue.page_wanted().expect("the head is empty");
-    assert!(queue.page_wanted().is_none(), "that one is enough");
+    let first = queue.page_wanted(true).expect("the head is empty");
+    assert!(queue.page_wanted(true).is_none(), "that one is enough");
     assert_eq!(queue.head_missing(), Some(first), "it is on its way");
     queue.paged_in(wanted(3), consecutive(vec![message(3), message(4)]), NOW);
     assert_eq!(queue.head_missing(), Some(first));
@@ -152,7 +152,7 @@ fn the_open_run_is_written_only_on_request() {
 fn a_purge_frees_pages_without_reading_them() {
     let mut queue = paged();
     get(&mut queue);
-    let wanted = queue.page_wanted().expect("the head is empty");
+    let wanted = queue.page_wanted(true).expect("the head is empty");
     queue.journal().clear();
     assert_eq!(queue.purge(), 5);
     let range = SequenceRange::new(Sequence(1), 5);

@@ -43,8 +43,7 @@ impl Queue {
                 RestoredContent::Resident(messages) => {
                     let mut ready = Vec::with_capacity(messages.len());
                     for (sequence, message) in messages {
-                        self.backlog
-                            .raise_next(Sequence(sequence.0.saturating_add(1)));
+                        self.backlog.raise_next(sequence.behind());
                         match self.due_of_restored(sequence, &message, now) {
                             Some(due) => self.schedule_restored(due, sequence, message),
                             None if self.is_amid_page(&pages, sequence, &message) => {

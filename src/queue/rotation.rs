@@ -48,6 +48,14 @@ impl Rotation {
         self.levels.last().map(|level| ConsumerSlot(level.turn))
     }
 
+    /// Whose turn it is, if it would be again after.
+    #[inline]
+    pub(super) fn only(&self) -> Option<ConsumerSlot> {
+        let turn = self.levels.last()?.turn;
+        let link = self.links.get(turn as usize)?;
+        (link.next == turn).then_some(ConsumerSlot(turn))
+    }
+
     /// Passes the turn on within the highest level.
     #[inline]
     pub(super) fn advance(&mut self) {

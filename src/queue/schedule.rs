@@ -83,6 +83,13 @@ impl Schedule {
         soon.into_iter().chain(far).min()
     }
 
+    /// When that message is due, if it waits in memory.
+    #[cfg(test)]
+    pub(super) fn due_of(&self, place: Sequence) -> Option<u64> {
+        let mut soon = self.soon.keys();
+        soon.find(|(_, of)| *of == place).map(|(due, _)| *due)
+    }
+
     /// The places of all of them, unordered.
     pub(super) fn places(&self) -> impl Iterator<Item = Sequence> {
         let batches = self.far.values().flat_map(|batch| batch.places.iter());
@@ -209,6 +216,13 @@ impl Schedule {
         }
         // Of what was lost, some may have been taken back.
         lost.retain(|place| !self.cancelled.remove(place));
+        if !lost.is_empty() {
+            // Nobody can take them back any more.
+            self.by_id.retain(|(_, (_, place))| !lost.contains(place));
+            lost.iter().for_each(|place| {
+                self.tries.remove(place);
+            });
+        }
         self.count -= lost.len() as u64;
         if batch.nameless {
             self.nameless -= 1;

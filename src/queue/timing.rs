@@ -70,6 +70,14 @@ impl Queue {
             || self.rules.consumer_timeout.is_some()
             || !self.schedule.is_empty()
             || self.backlog.has_deadlines()
+            || self.has_deadlines_aside()
+    }
+
+    /// Whether a message dies that was set aside, which the backlog may never
+    /// have had: it waited for its time since before a restart.
+    fn has_deadlines_aside(&self) -> bool {
+        let groups = self.groups.as_ref();
+        groups.is_some_and(|groups| groups.first_deadline().is_some())
     }
 
     /// Whether something was due before that moment.
@@ -120,6 +128,12 @@ impl Queue {
             .expires
             .is_some_and(|expires| after(self.used_at, expires) <= now)
             && self.consumers.len() == 0
+    }
+
+    /// Whether its oldest messages go by themselves, if nobody takes them.
+    pub(super) fn lets_oldest_go(&self) -> bool {
+        let drops = self.rules.overflow == Overflow::DropHead;
+        self.rules.message_ttl.is_some() || (drops && self.exceeds_limits_with(0, 0))
     }
 
     /// Whether so many dead letters are on their way that no more may die.

@@ -70,6 +70,11 @@ impl Unsettled {
         self.entries.len() >= UNSETTLED_MAX
     }
 
+    /// How many slots are left.
+    pub(super) fn room(&self) -> u32 {
+        UNSETTLED_MAX.saturating_sub(self.entries.len()) as u32
+    }
+
     pub(super) fn insert(&mut self, held: Held) -> UnsettledSlot {
         debug_assert!(!self.is_full(), "slots are 32 bits wide");
         UnsettledSlot(self.entries.insert(Entry::Held(held)) as u32)

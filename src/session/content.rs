@@ -104,6 +104,7 @@ impl From<DecodeError> for ContentError {
 }
 
 /// Reads a header frame's payload and checks all of it that is fixed.
+#[inline]
 fn check_header(
     payload: &[u8],
     body_bytes_max: u64,
@@ -112,18 +113,38 @@ fn check_header(
     if header.class_id != BASIC_CLASS_ID {
         return Err(ContentError::WrongClass(header.class_id));
     }
-    let scan = PropertyScan::new(header.properties)?;
+    let facts = Facts::of(header.properties)?;
     if header.body_bytes > body_bytes_max {
         return Err(ContentError::TooLarge(header.body_bytes));
     }
-    let facts = Facts {
-        persistent: scan.persistent(),
-        notable: scan.headers.is_some()
-            || scan.reply_to.is_some()
-            || scan.expiration.is_some()
-            || scan.user_id.is_some(),
-    };
     Ok((header, facts))
+}
+
+impl Facts {
+    #[inline]
+    fn of(properties: &[u8]) -> Result<Self, DecodeError> {
+        let delivery_mode = match *properties {
+            // Nothing, a delivery mode, a priority or both is what most have.
+            [0, 0] | [0b0000_1000, 0, _] => 0,
+            [0b0001_0000, 0, delivery_mode] | [0b0001_1000, 0, delivery_mode, _] => delivery_mode,
+            _ => return Self::scan(properties),
+        };
+        Ok(Self {
+            persistent: delivery_mode == 2,
+            notable: false,
+        })
+    }
+
+    fn scan(properties: &[u8]) -> Result<Self, DecodeError> {
+        let scan = PropertyScan::new(properties)?;
+        Ok(Self {
+            persistent: scan.persistent(),
+            notable: scan.headers.is_some()
+                || scan.reply_to.is_some()
+                || scan.expiration.is_some()
+                || scan.user_id.is_some(),
+        })
+    }
 }
 
 /// The content behind a publish method if all of it is in the buffer, in one

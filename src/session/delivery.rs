@@ -12,14 +12,25 @@ use crate::model::{Body, ConsumerTag, Message, QueueName};
 use super::content::Publish;
 use super::{Consumer, Held, Output, Session};
 
-/// Where a delivery stands with its client.
+/// A message for a consumer.
+#[derive(Clone, Copy, Debug)]
+pub struct Handed<'a> {
+    /// What it is settled by, for a consumer that acks.
+    pub slot: Option<u32>,
+    /// What.
+    pub message: &'a Message,
+    /// Whether a client may have seen it.
+    pub redelivered: bool,
+}
+
+/// Where deliveries stand with their client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delivered {
-    /// It is on its way and will be settled; the queue's number.
+    /// They are on their way and will be settled; the queue's number.
     Held(u32),
-    /// It is on its way and nothing more will be heard of it.
+    /// They are on their way and nothing more will be heard of them.
     Done,
-    /// Its consumer is gone: the client never saw it.
+    /// Their consumer is gone: the client never saw them.
     Undeliverable,
 }
 
@@ -67,14 +78,11 @@ impl Session {
         }
     }
 
-    /// Sends a message to a consumer. `slot` is what it is settled by, for a
-    /// consumer that acks.
-    pub fn deliver(
+    /// Sends messages to a consumer.
+    pub fn deliver<'a>(
         &mut self,
         serial: u32,
-        slot: Option<u32>,
-        message: &Message,
-        redelivered: bool,
+        messages: impl IntoIterator<Item = Handed<'a>>,
     ) -> Delivered {
         let Some(consumer) = self.consumers.get(&serial) else {
             return Delivered::Undeliverable;
@@ -86,24 +94,30 @@ impl Session {
         else {
             return Delivered::Undeliverable;
         };
-        let held = match slot {
-            Some(slot) if !consumer.no_ack => Some(Held {
-                queue: consumer.queue,
-                slot,
-            }),
-            _ => None,
-        };
-        let tag = channel.deliveries.next_tag(held);
-        write_deliver(
-            &mut self.output,
-            consumer.channel,
-            consumer.tag.as_str(),
-            tag.0,
-            redelivered,
-            message,
-            self.frame_max,
-        );
-        held.map_or(Delivered::Done, |held| Delivered::Held(held.queue))
+        for one in messages {
+            let held = match one.slot {
+                Some(slot) if !consumer.no_ack => Some(Held {
+                    queue: consumer.queue,
+                    slot,
+                }),
+                _ => None,
+            };
+            let tag = channel.deliveries.next_tag(held);
+            write_deliver(
+                &mut self.output,
+                consumer.channel,
+                consumer.tag.as_str(),
+                tag.0,
+                one.redelivered,
+                one.message,
+                self.frame_max,
+            );
+        }
+        if consumer.no_ack {
+            Delivered::Done
+        } else {
+            Delivered::Held(consumer.queue)
+        }
     }
 
     /// Answers a `basic.get` with a message.

@@ -6,14 +6,15 @@ use leveret_protocol::method::{
     AccessRequestOk, ChannelFlowOk, ChannelOpenOk, ConfirmSelectOk, ConnectionCloseOk,
     ConnectionUpdateSecretOk, TxRollbackOk, TxSelectOk,
 };
-use leveret_protocol::{DecodeError, Frame, FrameKind, Method, ReplyCode, content, frame};
+use leveret_protocol::{Frame, FrameKind, Method, ReplyCode, content, frame};
 
 use crate::model::{DeliveryTag, PublishSeqNo};
 
 use super::channel::{Channel, Mode};
 use super::close::{Cause, PUBLISH_IDS};
 use super::confirms::Confirms;
-use super::content::{Content, ContentError, Publish, Start, whole_content};
+use super::content::{Content, Publish, Start, whole_content};
+use super::misuse::{method_ids, not_transactional};
 use super::request::{Settlement, Settling};
 use super::transaction::Transaction;
 use super::{BodyIn, Phase, Request, Session};
@@ -60,6 +61,61 @@ impl Session {
         }
     }
 
+    /// Takes the next frames if they are a whole publish of the usual kind; what
+    /// it returns then, [`Session::next`] would have. `None` leaves all others to
+    /// that.
+    // Nearly all that a broker reads comes this way. It is inlined so that the
+    // message is never put together in memory, only to be taken apart again.
+    #[inline(always)]
+    pub fn next_publish<'a>(
+        &mut self,
+        input: &'a Bytes,
+        offset: &mut usize,
+    ) -> Option<Publish<'a>> {
+        if self.phase != Phase::Running || !self.releasing.is_empty() {
+            return None;
+        }
+        let rest = input.get(*offset..)?;
+        let (frame, method_size) = frame::decode(rest, self.limits.frame_max).ok()??;
+        if frame.kind != FrameKind::Method || frame.channel == 0 {
+            return None;
+        }
+        let method = content::scan_publish(frame.payload)?;
+        let key = self.channel_key(frame.channel)?;
+        let channel = self.channels.get_mut(key)?;
+        if method.immediate || !channel.is_open() || !matches!(channel.content, Content::Idle) {
+            return None;
+        }
+        let (header, facts, body, size) = whole_content(
+            rest.get(method_size..)?,
+            frame.channel,
+            self.limits.frame_max,
+            self.settings.message_bytes_max,
+        )?;
+        let confirm = match &mut channel.mode {
+            Mode::Plain => PublishSeqNo(0),
+            Mode::Confirm(confirms) => {
+                if confirms.hand_over() {
+                    self.unconfirmed.push(key);
+                }
+                confirms.last()
+            }
+            Mode::Transaction(_) => return None,
+        };
+        *offset += method_size + size;
+        Some(Publish {
+            channel: frame.channel,
+            mandatory: method.mandatory,
+            immediate: false,
+            persistent: facts.persistent,
+            notable: facts.notable,
+            confirm,
+            envelope: method.envelope.into(),
+            header: header.into(),
+            body: BodyIn::Slice(body.into()),
+        })
+    }
+
     /// Keeps a message of a transactional channel for its commit.
     pub fn stage(&mut self, publish: Publish<'_>) {
         if let Some(Channel {
@@ -69,15 +125,6 @@ impl Session {
         {
             transaction.stage(publish);
         }
-    }
-
-    fn fail_frame(&mut self, error: &DecodeError) {
-        if self.phase == Phase::Closing {
-            // The peer has stopped making sense: its answer will not come.
-            self.phase = Phase::Closed;
-            return;
-        }
-        self.fail(Cause::new(error.reply_code(), error.to_string(), (0, 0)));
     }
 
     /// A frame on channel 0, or on any before the connection runs.
@@ -478,53 +525,6 @@ impl Session {
         }
         self.send(number, &TxSelectOk {});
     }
-
-    fn fail_decoding(&mut self, error: &DecodeError, payload: &[u8]) {
-        self.fail(Cause::new(
-            error.reply_code(),
-            error.to_string(),
-            ids_of(payload),
-        ));
-    }
-
-    fn fail_content(&mut self, number: u16, error: &ContentError) {
-        let maximum = self.settings.message_bytes_max;
-        let (code, text) = match error {
-            ContentError::Decode(error) => (error.reply_code(), error.to_string()),
-            ContentError::WrongClass(class_id) => (
-                ReplyCode::UnexpectedFrame,
-                format!(
-                    "expected content header for class 60, got one for class {class_id} instead"
-                ),
-            ),
-            ContentError::TooLong => (
-                ReplyCode::FrameError,
-                "content body exceeds the announced size".to_owned(),
-            ),
-            ContentError::TooLarge(size) => (
-                ReplyCode::PreconditionFailed,
-                format!("message size {size} is larger than configured max size {maximum}"),
-            ),
-        };
-        self.fail_on(number, Cause::new(code, text, PUBLISH_IDS));
-    }
-
-    fn fail_order(&mut self, kind: FrameKind, content: &Content) {
-        let text = match (content, kind) {
-            (_, FrameKind::Heartbeat) => "heartbeat frame on a channel other than 0",
-            (Content::Idle, _) => "expected method frame, got non method frame instead",
-            (Content::Header(_), _) => {
-                "expected content header for class 60, got non content header frame instead"
-            }
-            (Content::Body(..), _) => "expected content body, got non content body frame instead",
-        };
-        let ids = if matches!(content, Content::Idle) {
-            (0, 0)
-        } else {
-            PUBLISH_IDS
-        };
-        self.fail(Cause::new(ReplyCode::UnexpectedFrame, text, ids));
-    }
 }
 
 fn refused(requeue: bool) -> Settling {
@@ -532,32 +532,5 @@ fn refused(requeue: bool) -> Settling {
         Settling::Requeue
     } else {
         Settling::Discard
-    }
-}
-
-fn not_transactional(ids: (u16, u16)) -> Cause {
-    Cause::new(
-        ReplyCode::PreconditionFailed,
-        "channel is not transactional",
-        ids,
-    )
-}
-
-/// The ids at the start of a method payload, readable or not.
-fn ids_of(payload: &[u8]) -> (u16, u16) {
-    match payload {
-        [c0, c1, m0, m1, ..] => (
-            u16::from_be_bytes([*c0, *c1]),
-            u16::from_be_bytes([*m0, *m1]),
-        ),
-        _ => (0, 0),
-    }
-}
-
-fn method_ids(frame: Frame<'_>) -> (u16, u16) {
-    if frame.kind == FrameKind::Method {
-        ids_of(frame.payload)
-    } else {
-        (0, 0)
     }
 }

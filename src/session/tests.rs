@@ -4,7 +4,7 @@ use bytes::Bytes;
 use leveret_protocol::method::*;
 use leveret_protocol::{FieldTable, FrameKind, Limits, Method, Properties, content, frame};
 
-use super::{Delivered, Held, Request, Session, SessionSettings, Settling};
+use super::{Delivered, Handed, Held, Request, Session, SessionSettings, Settling};
 use crate::model::{BrokerError, ConsumerTag, Message, QueueName, Ticket, VhostName};
 
 mod confirms;
@@ -31,6 +31,16 @@ impl Conversation {
             session: Session::new(settings()),
             input: Vec::new(),
         }
+    }
+
+    fn deliver(&mut self, serial: u32, slot: Option<u32>, message: &Message) -> Delivered {
+        let redelivered = false;
+        let handed = Handed {
+            slot,
+            message,
+            redelivered,
+        };
+        self.session.deliver(serial, [handed])
     }
 
     /// Past the handshake, channel 1 open.
@@ -295,7 +305,7 @@ fn deliveries_are_settled_by_tag_and_go_to_their_queue() {
         .add_consumer(1, &ConsumerTag::from("c"), 5, false);
     let message = Message::single("", "q", &header(1), b"x");
     for slot in 10..13 {
-        let delivered = client.session.deliver(serial, Some(slot), &message, false);
+        let delivered = client.deliver(serial, Some(slot), &message);
         assert_eq!(delivered, Delivered::Held(5));
     }
     assert_eq!(client.output().len(), 9, "method, header and body each");
@@ -338,7 +348,7 @@ fn a_rollback_makes_settled_deliveries_unsettled_again() {
         .session
         .add_consumer(1, &ConsumerTag::from("c"), 5, false);
     let message = Message::single("", "q", &header(1), b"x");
-    client.session.deliver(serial, Some(1), &message, false);
+    client.deliver(serial, Some(1), &message);
     client.output();
     client.send(1, &TxSelect {});
     client.publish("k", b"x");
@@ -371,10 +381,7 @@ fn a_large_body_is_framed_for_the_client_that_gets_it() {
         .session
         .add_consumer(1, &ConsumerTag::from("c"), 0, true);
     let message = Message::single("", "q", &header(9_000), &vec![1; 9_000]);
-    assert_eq!(
-        client.session.deliver(serial, None, &message, false),
-        Delivered::Done
-    );
+    assert_eq!(client.deliver(serial, None, &message), Delivered::Done);
     assert_eq!(
         client.output(),
         [

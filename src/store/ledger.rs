@@ -151,6 +151,11 @@ impl Ledger {
         self.names.forget(queue);
     }
 
+    /// The place that a queue's next message gets, as far as is known here.
+    pub(super) fn next(&self, queue: QueueId) -> Option<Sequence> {
+        self.queues.get(&queue).map(|queue| queue.next)
+    }
+
     /// Places were given to messages.
     pub(super) fn appended(&mut self, queue: QueueId, places: SequenceRange) {
         if let Some(queue) = self.queues.get_mut(&queue) {
@@ -196,6 +201,7 @@ impl Ledger {
         if let Some(queue) = self.queues.get_mut(&queue)
             && !queue.settled.contains(place)
         {
+            queue.next = queue.next.max(place.behind());
             let known = queue.returned.entry(place).or_default();
             *known = came_back.max(*known);
         }

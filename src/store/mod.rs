@@ -61,7 +61,7 @@ pub use settings::StoreSettings;
 pub use shared::Observer;
 
 use log::{LogSettings, LogWriter, SpareFiles};
-use segment::{Job, Pager, Registry};
+use segment::{Job, Pager, Registry, syncing};
 use shared::{Control, Shared, Stop, Watch};
 
 /// The store of one data directory. Its threads end with [`Store::close`].
@@ -141,11 +141,13 @@ impl Store {
             let (writer, shared) = (Arc::clone(&writer), Arc::clone(&shared));
             move || write_log(&writer, &shared)
         };
+        let (syncer, sync_thread) = syncing(Arc::clone(&files), Arc::clone(&shared));
         let paging = Pager::new(
             files,
             Arc::clone(&shared),
             Arc::clone(&registry),
             spares,
+            syncer,
             settings.segment_bytes,
             recovery.next_segment,
         );
@@ -153,6 +155,8 @@ impl Store {
         let mut threads = vec![
             spawn("log", watched(&shared, log))?,
             spawn("pager", watched(&shared, move || paging.run(&jobs)))?,
+            // Ends with the pager.
+            spawn("sync", watched(&shared, move || sync_thread.run()))?,
         ];
         let reads = Arc::new(Mutex::new(reads));
         for _ in 0..READERS {
@@ -194,6 +198,12 @@ impl Store {
         } else {
             let _ = self.pager.send(Job::Forget(queue));
         }
+    }
+
+    /// All messages of a durable queue that are there are settled. For one that
+    /// nobody appends to any more.
+    pub fn empty(&self, queue: QueueId) {
+        self.shared.control(Control::Empty(queue));
     }
 
     /// Appends messages with the places that they went to, and settlements that

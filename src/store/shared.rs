@@ -95,6 +95,8 @@ pub(super) struct RefusedNames {
 pub(super) enum Control {
     Register(QueueId),
     Forget(QueueId),
+    /// All messages of a queue are settled.
+    Empty(QueueId),
     /// What another directory knows of a queue, which the next checkpoint
     /// writes down.
     Restore(QueueState),

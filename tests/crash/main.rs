@@ -26,6 +26,7 @@ mod no_room;
 mod process;
 mod random;
 mod restart;
+mod short_memory;
 mod site;
 mod store_faults;
 mod wire;

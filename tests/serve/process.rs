@@ -151,6 +151,13 @@ impl Serve {
         self.directory.path().join(name)
     }
 
+    /// Its environment's variables, each as `NAME=VALUE`.
+    pub fn environment(&self) -> Vec<String> {
+        let path = format!("/proc/{}/environ", self.child.id());
+        let environment = fs::read_to_string(path).expect("it runs");
+        environment.split('\0').map(str::to_owned).collect()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill")

@@ -11,6 +11,22 @@ fn without_a_command_it_serves() {
     serve.client().sync(1);
 }
 
+/// It begins anew to say so to its allocator, as the same process.
+#[test]
+fn freed_memory_goes_back_soon_unless_somebody_says_when() {
+    for (said, expected) in [(None, "10"), (Some("500"), "500")] {
+        let mut start = Start::new(&["--amqp", "127.0.0.1:0"]);
+        if let Some(said) = said {
+            start = start.env("MIMALLOC_PURGE_DELAY", said);
+        }
+        let serve = start.start();
+        serve.client().sync(1);
+        let option = format!("MIMALLOC_PURGE_DELAY={expected}");
+        let environment = serve.environment();
+        assert!(environment.contains(&option), "{environment:?}");
+    }
+}
+
 #[test]
 fn it_listens_on_several_addresses() {
     let mut serve = Serve::new(&["--amqp=127.0.0.1:0,127.0.0.2:0"]);

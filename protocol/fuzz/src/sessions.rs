@@ -2,11 +2,12 @@
 //! session and a broker that says yes to nearly everything.
 //!
 //! Whatever comes in, nothing panics, what goes out is whole frames, and it is
-//! the same however the octets were cut into reads.
+//! the same however the octets were cut into reads, and whether whole publishes
+//! were looked for first or not.
 
 use bytes::Bytes;
 use leveret::model::{BrokerError, ConsumerTag, Message};
-use leveret::session::{Request, Session, SessionSettings};
+use leveret::session::{Handed, Request, Session, SessionSettings};
 use leveret_protocol::method::*;
 use leveret_protocol::{ContentHeader, FieldTable, FrameKind, Limits, Method, content, frame};
 
@@ -16,10 +17,12 @@ pub fn run(data: &[u8]) {
         return;
     };
     let input = wire(script);
-    let whole = converse(&input, input.len().max(1));
+    let whole = converse(&input, input.len().max(1), true);
+    let plodding = converse(&input, input.len().max(1), false);
+    assert_eq!(whole, plodding, "how a publish is taken shows");
     // Long inputs in single octets would only be slow.
     let step = (usize::from(cut) + 1).max(input.len() / 2_000);
-    let pieces = converse(&input, step);
+    let pieces = converse(&input, step, true);
     assert_eq!(whole, pieces, "the cut into reads shows");
     let mut rest = whole.as_slice();
     if rest.starts_with(b"AMQP") {
@@ -35,8 +38,9 @@ pub fn run(data: &[u8]) {
     assert!(rest.is_empty(), "a frame was cut off");
 }
 
-/// What the session writes when it reads `input` in pieces of `step`.
-fn converse(input: &[u8], step: usize) -> Vec<u8> {
+/// What the session writes when it reads `input` in pieces of `step`; whole
+/// publishes are taken first if they are `wanted`.
+fn converse(input: &[u8], step: usize, wanted: bool) -> Vec<u8> {
     let mut session = Session::new(SessionSettings {
         limits: Limits {
             frame_max: 8_192,
@@ -54,7 +58,13 @@ fn converse(input: &[u8], step: usize) -> Vec<u8> {
         buffer.extend_from_slice(piece);
         let octets = Bytes::from(std::mem::take(&mut buffer));
         let mut offset = 0;
-        while let Some(request) = session.next(&octets, &mut offset) {
+        loop {
+            while wanted && let Some(publish) = session.next_publish(&octets, &mut offset) {
+                answer(&mut session, Request::Publish(publish));
+            }
+            let Some(request) = session.next(&octets, &mut offset) else {
+                break;
+            };
             answer(&mut session, request);
         }
         buffer.extend_from_slice(octets.get(offset..).unwrap_or_default());
@@ -124,9 +134,12 @@ fn call(session: &mut Session, channel: u16, method: Method<'_>) {
             }
             .encode(&mut header);
             let message = Message::single("x", "k", &header, &[7; 10_000]);
-            for slot in 0..2 {
-                session.deliver(serial, Some(slot), &message, false);
-            }
+            let handed = (0..2).map(|slot| Handed {
+                slot: Some(slot),
+                message: &message,
+                redelivered: false,
+            });
+            session.deliver(serial, handed);
         }
         Method::BasicRecover(_) => {
             session.take_unsettled(channel);

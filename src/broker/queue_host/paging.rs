@@ -43,10 +43,9 @@ impl QueueHost {
         self.count_resident(state);
         // While memory is short, what nobody waits for is not read ahead: it
         // would only have other messages written out.
-        if !storage.memory_is_short() || state.queue.counts().consumers > 0 {
-            while let Some(wanted) = state.queue.page_wanted() {
-                self.page_in(wanted);
-            }
+        let ahead = !storage.memory_is_short() || state.queue.counts().consumers > 0;
+        while let Some(wanted) = state.queue.page_wanted(ahead) {
+            self.page_in(wanted);
         }
         self.page_out(state, false);
     }

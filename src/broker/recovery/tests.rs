@@ -39,6 +39,12 @@ impl Place {
     }
 }
 
+/// Ends a broker, with its threads: one of them may be the last to hold the
+/// directory.
+fn stop(node: Arc<Node>) {
+    node.storage().expect("it writes").close();
+}
+
 fn recover(path: &Path) -> Result<Arc<Node>, crate::model::BrokerError> {
     recover_with(path, Rulebook::default())
 }
@@ -221,7 +227,8 @@ fn durable_things_survive_and_others_do_not() {
         Verdict::Durable
     );
     let before = view(&host, false);
-    drop((host, node));
+    drop(host);
+    stop(node);
 
     let node = place.start();
     assert_eq!(
@@ -286,7 +293,8 @@ fn who_listens_to_the_broker_itself_does_so_after_a_restart() {
     for exchange in [TRACE_EXCHANGE, EVENT_EXCHANGE] {
         bind(&host, to_queue(exchange, "q", "#"), &requester(1)).expect("both are there");
     }
-    drop((host, node));
+    drop(host);
+    stop(node);
 
     let node = place.start();
     let host = vhost(&node);
@@ -317,7 +325,8 @@ fn a_queue_that_comes_again_is_another_one() {
         declare_queue(&other, "q", true) > second,
         "of the whole node"
     );
-    drop((host, other, node));
+    drop((host, other));
+    stop(node);
 
     let node = place.start();
     let third = declare_queue(&vhost(&node), "q", true);
@@ -367,7 +376,8 @@ fn auto_delete_exchanges_go_from_disk_as_well() {
         }
         .expect("nothing stands against it");
         let left = view(&host, false);
-        drop((host, node));
+        drop(host);
+        stop(node);
 
         let stored = place.stored();
         let [of] = &stored.vhosts[..] else {
@@ -408,7 +418,7 @@ fn a_file_is_written_at_once_and_stands_against_what_is_stored() {
     node.define(file.clone()).expect("it is the same");
     assert_eq!(node.durability().definitions_ticket(), Ticket(1));
     let before = view(&vhost(&node), false);
-    drop(node);
+    stop(node);
 
     let node = place.start();
     assert_eq!(view(&vhost(&node), true), before);
@@ -476,12 +486,14 @@ fn stored_settings_are_read_by_the_rules_for_clients() {
         Change::PutExchange("/".into(), "x".into(), settings),
     ]);
     drop(metadata);
-    let host = vhost(&place.start());
+    let node = place.start();
+    let host = vhost(&node);
     let routing = host.routing();
     let restored = routing.exchange("x").expect("it is stored");
     assert_eq!(restored.alternate, Some("other".into()));
-    // It keeps the database open.
+    drop(routing);
     drop(host);
+    stop(node);
 
     let (metadata, _) = open_metadata(&place.path());
     let bad = QueueSettings {
@@ -508,11 +520,12 @@ fn a_binding_that_leads_nowhere_is_removed() {
     bind(&host, to_queue("amq.topic", "q", "k"), &requester(1)).expect("both are there");
     let metadata = node.storage().expect("it writes").metadata();
     metadata.submit(vec![Change::DeleteQueue("/".into(), "q".into())]);
-    drop((host, node));
+    drop(host);
+    stop(node);
     assert_eq!(place.stored().vhosts[0].bindings.len(), 1);
     let node = place.start();
     assert_eq!(vhost(&node).routing().bindings().count(), 0);
-    drop(node);
+    stop(node);
     assert_eq!(place.stored().vhosts[0].bindings.len(), 0);
 }
 
@@ -541,7 +554,7 @@ fn many_at_once_leave_on_disk_what_they_left_in_memory() {
             metadata.wait(node.durability().definitions_ticket()),
             Verdict::Durable
         );
-        drop(node);
+        stop(node);
         let node = place.start();
         let after = names.map(|name| {
             let vhost = node.vhost(&name).expect("it was used");
@@ -645,7 +658,8 @@ fn what_a_queue_got_from_a_history_survives_with_it() {
         host.counts().ready
     };
     assert_eq!(ready(&host, "queue"), 2);
-    drop((publisher, host, node));
+    drop((publisher, host));
+    stop(node);
 
     let host = vhost(&place.start());
     assert_eq!(ready(&host, "queue"), 1, "one of them was persistent");

@@ -72,6 +72,11 @@ pub struct BenchArgs {
     #[arg(long = "queue-argument", value_name = "NAME=VALUE", value_parser = parse_argument)]
     pub queue_arguments: Vec<(String, Argument)>,
 
+    /// Messages cycle over so many priorities, from 0 on; the queues are declared with an
+    /// `x-max-priority` that has room for them, unless --queue-argument says another.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..))]
+    pub priorities: Option<u8>,
+
     /// Give each message a message-id of its own.
     #[arg(long)]
     pub message_ids: bool,
@@ -115,9 +120,72 @@ pub struct BenchArgs {
     #[arg(long)]
     pub consume_only: bool,
 
+    /// Open and close as fast as the broker answers, on each of --producers threads, instead of
+    /// sending messages.
+    #[arg(long, value_name = "WHAT", value_enum, conflicts_with_all = OF_MESSAGES,
+        conflicts_with_all = ["consumers", "queues", "size"])]
+    pub churn: Option<Churn>,
+
+    /// Open --count of them from --producers threads, instead of sending messages; say how long
+    /// that took and what it grew the process of --pid by, then close them.
+    #[arg(long, value_name = "WHAT", value_enum, requires = "count",
+        conflicts_with_all = OF_MESSAGES,
+        conflicts_with_all = ["consumers", "queues", "size", "churn"])]
+    pub hold: Option<Hold>,
+
+    /// Requests and replies over direct reply-to, instead of messages one way: --producers ask,
+    /// each one request at a time, and --consumers reply.
+    #[arg(long, conflicts_with_all = OF_MESSAGES, conflicts_with_all = ["churn", "hold"])]
+    pub rpc: bool,
+
+    /// So many under way at once on each thread [default: 100; 1 to churn connections].
+    #[arg(long, value_name = "N")]
+    pub pipeline: Option<u16>,
+
+    /// The broker's process on this machine: what it costs in CPU and memory is measured too.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What messages from producers to consumers have, and no other load.
+const OF_MESSAGES: [&str; 13] = [
+    "confirm",
+    "auto_ack",
+    "prefetch",
+    "multiple_ack",
+    "rate",
+    "persistent",
+    "priorities",
+    "message_ids",
+    "exchange",
+    "bindings",
+    "fan_out",
+    "publish_only",
+    "consume_only",
+];
+
+/// What opens and closes all the time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Churn {
+    /// A connection: TCP, login, virtual host, close.
+    Connections,
+    /// A channel.
+    Channels,
+    /// An exclusive queue: declared and deleted.
+    Queues,
+}
+
+/// What is opened and kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Hold {
+    /// Connections with a channel, an exclusive queue and a consumer each.
+    Connections,
+    /// Queues, over a connection for each thread.
+    Queues,
 }
 
 /// The value of a queue's argument.

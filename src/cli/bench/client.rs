@@ -2,9 +2,10 @@
 //! take the socket and the input buffer from it and go their own ways.
 
 use std::io::{self, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use leveret_protocol::method::{
     ChannelCloseOk, ChannelOpen, ConnectionClose, ConnectionCloseOk, ConnectionOpen,
     ConnectionStartOk, ConnectionTuneOk, EncodeMethod,
@@ -50,6 +51,12 @@ pub enum ClientError {
     /// The broker's bytes are AMQP 0-9-1 where they do not belong.
     #[error("the broker sent an unexpected {0}")]
     Unexpected(String),
+    /// The broker allows fewer channels on a connection than the load needs.
+    #[error("the broker allows {0} channels on a connection: --pipeline needs more")]
+    TooFewChannels(u16),
+    /// Nothing came for as long as the run was to wait.
+    #[error("the broker did not answer in time")]
+    Silent,
     /// A confirm that names no outstanding publish.
     #[error("the broker confirmed tag {0}, which is not outstanding")]
     UnknownTag(u64),
@@ -75,10 +82,20 @@ pub struct Connection {
     input: Input,
     limits: Limits,
     server_properties: FieldTable,
+    channel_max: u16,
     out: Vec<u8>,
 }
 
 impl Connection {
+    /// The connection of a run that declares and deletes.
+    ///
+    /// # Errors
+    /// As [`Self::open`], with the broker's address.
+    pub fn control(uri: &AmqpUri) -> anyhow::Result<Self> {
+        Self::open(uri, "leveret bench control")
+            .with_context(|| format!("cannot connect to {}", uri.public()))
+    }
+
     /// Connects, logs in and opens channel 1. The name shows up in the broker's listings.
     ///
     /// # Errors
@@ -93,6 +110,7 @@ impl Connection {
             input: Input::new(limits.frame_max),
             limits,
             server_properties: FieldTable::new(),
+            channel_max: 0,
             out: Vec::new(),
         };
         connection.stream.write_all(&frame::PROTOCOL_HEADER)?;
@@ -100,14 +118,10 @@ impl Connection {
             Method::ConnectionStart(start) => Some(start.server_properties.clone()),
             _ => None,
         })?;
-        let response = format!("\0{}\0{}", uri.user, uri.password);
-        let start_ok = ConnectionStartOk {
-            client_properties: client_properties(name),
-            mechanism: "PLAIN",
-            response: response.as_bytes(),
-            locale: "en_US",
-        };
-        let (channel_max, frame_max) = connection.call(0, &start_ok, |method| match method {
+        connection.out.clear();
+        encode_start_ok(&mut connection.out, uri, name);
+        let sent = connection.stream.write_all(&connection.out);
+        let (channel_max, frame_max) = connection.answer(sent, |method| match method {
             Method::ConnectionTune(tune) => Some((tune.channel_max, tune.frame_max)),
             _ => None,
         })?;
@@ -116,6 +130,10 @@ impl Connection {
             offered => offered.min(limits.frame_max),
         };
         connection.limits.frame_max = frame_max;
+        connection.channel_max = match channel_max {
+            0 => u16::MAX,
+            offered => offered,
+        };
         connection.input.set_frame_max(frame_max);
         let tune_ok = ConnectionTuneOk {
             channel_max,
@@ -142,11 +160,26 @@ impl Connection {
         self.limits.frame_max
     }
 
-    /// A text among the broker's properties, such as `product`.
-    pub fn server_property(&self, name: &str) -> Option<&str> {
-        self.server_properties
-            .get(name)
-            .and_then(FieldValue::as_str)
+    /// The highest channel number.
+    pub fn channel_max(&self) -> u16 {
+        self.channel_max
+    }
+
+    /// The broker's product and version, as it says itself.
+    pub fn broker(&self) -> (String, String) {
+        let property = |name| match self.server_properties.get(name) {
+            Some(value) => value.as_str().unwrap_or("?").to_owned(),
+            None => "?".to_owned(),
+        };
+        (property("product"), property("version"))
+    }
+
+    /// Where the broker listens.
+    ///
+    /// # Errors
+    /// If the connection ended.
+    pub fn peer_address(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
     }
 
     /// Sends a method without waiting.
@@ -154,9 +187,7 @@ impl Connection {
     /// # Errors
     /// If the connection ended.
     pub fn send(&mut self, channel: u16, method: &impl EncodeMethod) -> Result<(), ClientError> {
-        self.out.clear();
-        frame::encode_method(&mut self.out, channel, method);
-        Ok(self.stream.write_all(&self.out)?)
+        Ok(self.write(channel, method)?)
     }
 
     /// Sends frames that were encoded before.
@@ -177,16 +208,8 @@ impl Connection {
         method: &impl EncodeMethod,
         accept: impl FnMut(&Method<'_>) -> Option<T>,
     ) -> Result<T, ClientError> {
-        match self.send(channel, method) {
-            // The broker may have said why before it stopped listening.
-            Err(ClientError::Io(error)) if !timed_out(&error) => {
-                self.wait(accept).map_err(|reason| match reason {
-                    ClientError::Closed { .. } => reason,
-                    _ => ClientError::Io(error),
-                })
-            }
-            sent => sent.and_then(|()| self.wait(accept)),
-        }
+        let sent = self.write(channel, method);
+        self.answer(sent, accept)
     }
 
     /// Gives up the connection for a loop of its own: socket, what was read, limits.
@@ -197,6 +220,28 @@ impl Connection {
     /// Closes the connection and waits a little for the broker's consent.
     pub fn close(mut self) {
         say_goodbye(&mut self.stream, &mut self.input);
+    }
+
+    fn write(&mut self, channel: u16, method: &impl EncodeMethod) -> io::Result<()> {
+        self.out.clear();
+        frame::encode_method(&mut self.out, channel, method);
+        self.stream.write_all(&self.out)
+    }
+
+    fn answer<T>(
+        &mut self,
+        sent: io::Result<()>,
+        accept: impl FnMut(&Method<'_>) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        match sent {
+            // The broker may have said why before it stopped listening.
+            Err(error) if !timed_out(&error) => self.wait(accept).map_err(|reason| match reason {
+                ClientError::Closed { .. } => reason,
+                _ => ClientError::Io(error),
+            }),
+            Err(error) => Err(error.into()),
+            Ok(()) => self.wait(accept),
+        }
     }
 
     fn wait<T>(
@@ -315,6 +360,31 @@ fn connect(uri: &AmqpUri) -> io::Result<TcpStream> {
         }
     }
     Err(failure)
+}
+
+/// Appends what logs in; the name shows up in the broker's listings.
+pub fn encode_start_ok(out: &mut Vec<u8>, uri: &AmqpUri, name: &str) {
+    let response = format!("\0{}\0{}", uri.user, uri.password);
+    let start_ok = ConnectionStartOk {
+        client_properties: client_properties(name),
+        mechanism: "PLAIN",
+        response: response.as_bytes(),
+        locale: "en_US",
+    };
+    frame::encode_method(out, 0, &start_ok);
+}
+
+/// Reads once, within the socket's timeout.
+///
+/// # Errors
+/// If nothing came in time, or the connection ended.
+pub fn read(stream: &mut TcpStream, input: &mut Input) -> Result<(), ClientError> {
+    match input.fill(stream) {
+        Ok(0) => Err(ClientError::Dropped),
+        Ok(_) => Ok(()),
+        Err(error) if timed_out(&error) => Err(ClientError::Silent),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn client_properties(name: &str) -> FieldTable {

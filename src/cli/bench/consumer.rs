@@ -171,7 +171,7 @@ impl<'a> Consumer<'a> {
 #[derive(Debug)]
 struct Tally {
     streams: Vec<Vec<StreamCheck>>,
-    /// Producers that there are; draining a backlog, any may have filled it.
+    /// Sources that there are; draining a backlog, any may have filled it.
     producers: usize,
     body_bytes: Option<u64>,
     latencies: Latencies,
@@ -187,7 +187,7 @@ impl Tally {
         let draining = scenario.direction == Direction::ConsumeOnly;
         let producers = match draining {
             true => usize::from(u16::MAX) + 1,
-            false => scenario.producers.into(),
+            false => scenario.sources(),
         };
         let mut streams = vec![Vec::new(); scenario.queues.into()];
         for queue in scenario.queues_of(consumer) {

@@ -40,7 +40,9 @@ pub struct Producer<'a> {
     confirms: Option<Confirms>,
     /// Messages still to be begun.
     left: u64,
-    /// The next sequence of each lane.
+    /// What its messages of each priority are known by.
+    sources: Vec<u16>,
+    /// The next sequence of each lane, by priority.
     sequences: Vec<u64>,
     batch: Batch,
     blocked: Blocked,
@@ -56,7 +58,7 @@ pub struct Producer<'a> {
 /// What a producer brings home.
 #[derive(Debug)]
 pub struct ProducerOutcome {
-    /// Messages begun, by lane.
+    /// Messages begun, by lane and priority.
     pub lanes: Vec<u64>,
     /// From due time to confirm; empty without confirms.
     pub confirm_latencies: Latencies,
@@ -126,7 +128,8 @@ impl<'a> Producer<'a> {
             .transpose()?;
         let routes = scenario.routes_of(producer);
         let template = Template::new(scenario, &routes, connection.frame_max());
-        let lanes = vec![0; scenario.lanes().into()];
+        let streams = vec![0; usize::from(scenario.lanes()) * usize::from(scenario.priorities)];
+        let sources = (0..scenario.priorities).map(|one| scenario.source(producer, one));
         let (stream, input, limits) = connection.into_parts();
         stream.set_nonblocking(true)?;
         SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES)?;
@@ -146,7 +149,8 @@ impl<'a> Producer<'a> {
                 Length::Count(total) => Scenario::share(total, producer, scenario.producers),
                 Length::Time { .. } | Length::Backlog => u64::MAX,
             },
-            sequences: lanes,
+            sources: sources.collect(),
+            sequences: streams,
             blocked: Blocked::No,
             fence: match (scenario.direction, scenario.confirm_window) {
                 (Direction::PublishOnly, 0) => Fence::Needed,
@@ -260,12 +264,16 @@ impl<'a> Producer<'a> {
                     None => break,
                 },
             };
-            let lane = usize::from(self.template.next_lane());
-            let Some(sequence) = self.sequences.get_mut(lane) else {
+            let (lane, priority) = self.template.next_stream();
+            let stream = usize::from(lane) * self.sources.len() + usize::from(priority);
+            let (Some(sequence), Some(source)) = (
+                self.sequences.get_mut(stream),
+                self.sources.get(usize::from(priority)),
+            ) else {
                 break;
             };
             let stamp = Stamp {
-                producer: self.producer,
+                producer: *source,
                 sequence: *sequence,
                 due_ns,
             };

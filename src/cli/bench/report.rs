@@ -1,17 +1,22 @@
 //! What a run found out, as figures: for people as text, for scripts as JSON.
 
+mod text;
+
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Serialize;
 
 use super::args::ExchangeKind;
 use super::consumer::ConsumerOutcome;
 use super::latency::{Latencies, LatencyFigures};
+use super::process::{Process, ProcessFigures};
 use super::producer::ProducerOutcome;
 use super::run::{Findings, Totals};
 use super::scenario::{Direction, Length, Scenario, Settling};
 use super::sequence::{StreamCheck, StreamVerdict};
+use super::uri::AmqpUri;
+
+pub use text::{Time, row};
 
 /// The result of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -38,11 +43,15 @@ pub struct Report {
     ready_after: Option<u64>,
     /// What the load itself cost.
     tool: Tool,
+    /// What the broker cost, if its process was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<ProcessFigures>,
     errors: Vec<String>,
 }
 
+/// Which broker it was.
 #[derive(Clone, Debug, Serialize)]
-struct Broker {
+pub struct Broker {
     product: String,
     version: String,
     uri: String,
@@ -64,6 +73,7 @@ struct Parameters {
     durable: bool,
     exchange: ExchangeKind,
     bindings: u32,
+    priorities: u8,
     fan: u64,
     count: Option<u64>,
     warmup_seconds: Option<f64>,
@@ -128,10 +138,22 @@ impl Report {
         };
         let (producers, consumers) = (&findings.producers, &findings.consumers);
         let handled = totals.published + totals.consumed;
-        let errors: Vec<String> = (producers.iter().filter_map(|one| one.error.as_ref()))
+        let mut errors: Vec<String> = (producers.iter().filter_map(|one| one.error.as_ref()))
             .chain(consumers.iter().filter_map(|one| one.error.as_ref()))
             .map(ToString::to_string)
             .collect();
+        let measured = match to.consumed - from.consumed {
+            0 => to.published - from.published,
+            consumed => consumed,
+        };
+        let process = match findings.usage {
+            None => None,
+            Some(Ok((from, to))) => Some(ProcessFigures::between(from, to, measured)),
+            Some(Err(error)) => {
+                errors.push(Process::lost(&error));
+                None
+            }
+        };
         let cpu_seconds = findings.cpu.as_secs_f64();
         Self {
             passed: checks.passed() && errors.is_empty(),
@@ -154,12 +176,20 @@ impl Report {
                 cpu_seconds,
                 cpu_ns_per_message: cpu_seconds * 1e9 / handled.max(1) as f64,
             },
+            process,
             errors,
-            broker: Broker {
-                product: findings.broker.0,
-                version: findings.broker.1,
-                uri: scenario.uri.public(),
-            },
+            broker: Broker::new(findings.broker, &scenario.uri),
+        }
+    }
+}
+
+impl Broker {
+    /// From its product and version.
+    pub fn new((product, version): (String, String), uri: &AmqpUri) -> Self {
+        Self {
+            product,
+            version,
+            uri: uri.public(),
         }
     }
 }
@@ -201,6 +231,7 @@ impl Parameters {
             durable: scenario.durable,
             exchange: scenario.exchange,
             bindings: scenario.bindings,
+            priorities: scenario.priorities,
             fan: scenario.fan(),
             count,
             warmup_seconds: warmup.map(|warmup| warmup.as_secs_f64()),
@@ -277,160 +308,6 @@ fn whole_run(
     (from, to)
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row =
-            |f: &mut fmt::Formatter<'_>, name: &str, text: String| writeln!(f, "{name:<12}{text}");
-        let Broker {
-            product,
-            version,
-            uri,
-        } = &self.broker;
-        row(f, "broker", format!("{product} {version} at {uri}"))?;
-        row(f, "scenario", self.parameters.to_string())?;
-        row(f, "measured", format!("{:.3} s", self.measured_seconds))?;
-        if self.parameters.producers > 0 {
-            row(f, "published", self.published.to_string())?;
-        }
-        if let Some(confirmed) = &self.confirmed {
-            row(f, "confirmed", confirmed.to_string())?;
-        }
-        if self.parameters.consumers > 0 {
-            row(f, "consumed", self.consumed.to_string())?;
-        }
-        for (name, latency) in [
-            ("latency", &self.latency),
-            ("confirm", &self.confirm_latency),
-            ("lateness", &self.lateness),
-        ] {
-            if let Some(latency) = latency {
-                row(f, name, latency.to_string())?;
-            }
-        }
-        if let Some(ready) = self.ready_after {
-            row(f, "left", format!("{ready} messages in the queues"))?;
-        }
-        if self.blocked.count > 0 {
-            let Blocked { count, seconds } = &self.blocked;
-            row(f, "blocked", format!("{count} times, {seconds:.3} s"))?;
-        }
-        row(f, "checks", self.checks.to_string())?;
-        let Tool {
-            cpu_seconds,
-            cpu_ns_per_message,
-        } = &self.tool;
-        let cost = format!("{cpu_seconds:.3} s of CPU, {cpu_ns_per_message:.0} ns per message");
-        row(f, "this tool", cost)?;
-        for error in &self.errors {
-            row(f, "error", error.clone())?;
-        }
-        row(
-            f,
-            "result",
-            if self.passed { "passed" } else { "FAILED" }.to_owned(),
-        )
-    }
-}
-
-impl fmt::Display for Parameters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            producers,
-            queues,
-            consumers,
-            size,
-            ..
-        } = self;
-        write!(f, "{producers} to {queues} to {consumers}, {size} B")?;
-        match self.exchange {
-            ExchangeKind::Default => {}
-            exchange => write!(f, ", {} exchange", exchange.name())?,
-        }
-        if self.bindings > 0 {
-            write!(f, ", {} bindings", self.bindings)?;
-        }
-        match (self.prefetch, self.ack_every) {
-            _ if self.consumers == 0 => {}
-            (Some(prefetch), Some(1)) => write!(f, ", acks, prefetch {prefetch}")?,
-            (Some(prefetch), Some(every)) => {
-                write!(f, ", an ack per {every}, prefetch {prefetch}")?;
-            }
-            _ => f.write_str(", auto-ack")?,
-        }
-        if self.confirm > 0 {
-            write!(f, ", confirms within {}", self.confirm)?;
-        }
-        if let Some(rate) = self.rate {
-            write!(f, ", {rate}/s")?;
-        }
-        let words = [
-            (self.persistent, ", persistent"),
-            (self.durable, ", durable"),
-            (self.direction != "both", ", "),
-            (self.direction != "both", self.direction),
-        ];
-        words
-            .iter()
-            .filter(|(said, _)| *said)
-            .try_for_each(|(_, word)| f.write_str(word))
-    }
-}
-
-impl fmt::Display for Flow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            messages,
-            per_second,
-        } = self;
-        write!(f, "{per_second:.0} per second ({messages} in all)")
-    }
-}
-
-impl fmt::Display for LatencyFigures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "p50 {}  p99 {}  p99.9 {}  max {}",
-            Time(self.p50_us),
-            Time(self.p99_us),
-            Time(self.p99_9_us),
-            Time(self.max_us)
-        )
-    }
-}
-
-impl fmt::Display for Checks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "lost {}  duplicated {}  redelivered {}  reordered {}",
-            self.lost, self.duplicated, self.redelivered, self.reordered
-        )?;
-        for (count, name) in [(self.nacked, "nacked"), (self.foreign, "foreign")] {
-            if count > 0 {
-                write!(f, "  {name} {count}")?;
-            }
-        }
-        match self.stalled {
-            true => f.write_str("  (stalled)"),
-            false => Ok(()),
-        }
-    }
-}
-
-/// Microseconds in the unit that reads best.
-struct Time(f64);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            us if us < 1_000.0 => write!(f, "{us:.0} µs"),
-            us if us < 1_000_000.0 => write!(f, "{:.2} ms", us / 1e3),
-            us => write!(f, "{:.2} s", us / 1e6),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -440,6 +317,7 @@ mod tests {
     use super::*;
     use crate::cli::bench::args::BenchArgs;
     use crate::cli::bench::client::ClientError;
+    use crate::cli::bench::process::Usage;
 
     #[derive(Parser)]
     struct Line {
@@ -494,6 +372,7 @@ mod tests {
             ready_after: None,
             stalled: false,
             cpu: Duration::from_micros(8),
+            usage: None,
         }
     }
 
@@ -525,6 +404,32 @@ mod tests {
             (report.published.per_second, report.consumed.per_second),
             (10.0, 5.0)
         );
+    }
+
+    #[test]
+    fn the_process_pays_for_what_was_consumed_or_else_published() {
+        for (consumed, per_million) in [(4, 250_000.0), (0, 125_000.0)] {
+            let mut findings = findings(8, vec![consumer(&[0, 1, 2, 3])]);
+            findings.totals.consumed = consumed;
+            let usage = |seconds| Usage {
+                cpu: Duration::from_secs(seconds),
+                tool_cpu: Duration::ZERO,
+                rss_bytes: 1 << 20,
+                peak_rss_bytes: 2 << 20,
+            };
+            findings.usage = Some(Ok((usage(3), usage(4))));
+            let report = Report::new(&scenario("--count 8"), findings);
+            let json = serde_json::to_value(&report).expect("it is plain data");
+            assert_eq!(json["process"]["cpu_seconds_per_million"], per_million);
+            assert!(report.to_string().contains("1.0 MiB resident, 2.0 MiB"));
+        }
+    }
+
+    #[test]
+    fn a_process_that_went_fails_the_run() {
+        let mut findings = findings(4, vec![consumer(&[0, 1, 2, 3])]);
+        findings.usage = Some(Err(std::io::ErrorKind::NotFound.into()));
+        assert!(!Report::new(&scenario("--count 4"), findings).passed);
     }
 
     #[test]

@@ -8,20 +8,21 @@
 //! Rates of a timed run are the differences of the counters between the two ends of the
 //! window; latencies are those of the messages that were due in it.
 
+use std::io;
 use std::sync::atomic::Ordering;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::client::Connection;
 use super::consumer::{Consumer, ConsumerOutcome};
+use super::process::{self, Process, Usage};
 use super::producer::{Producer, ProducerOutcome};
 use super::progress::Progress;
 use super::report::Report;
 use super::scenario::{Direction, Length, Scenario};
-use super::shared::{self, Clock, ConsumerCounters, ProducerCounters, Signals};
+use super::shared::{self, Clock, ConsumerCounters, ProducerCounters, Signals, nanoseconds};
 use super::topology;
 
 /// Everything that a run found out.
@@ -46,6 +47,9 @@ pub struct Findings {
     pub stalled: bool,
     /// Processor time of this process between start and end of the load.
     pub cpu: Duration,
+    /// What the broker's process had used at both ends of what was measured; `None` if
+    /// nobody asked, or the window was not reached.
+    pub usage: Option<io::Result<(Usage, Usage)>>,
 }
 
 /// The sum of all threads' counters at one moment.
@@ -69,16 +73,15 @@ pub struct Totals {
 /// If the broker cannot be reached or refuses what the scenario needs. What goes wrong
 /// later is in the report.
 pub fn execute(scenario: &Scenario) -> anyhow::Result<Report> {
-    let mut control = Connection::open(&scenario.uri, "leveret bench control")
-        .with_context(|| format!("cannot connect to {}", scenario.uri.public()))?;
-    let property = |name: &str| control.server_property(name).unwrap_or("?").to_owned();
-    let broker = (property("product"), property("version"));
+    let mut control = Connection::control(&scenario.uri)?;
+    let broker = control.broker();
     let ready_before = topology::set_up(&mut control, scenario)
         .context("cannot declare what the run needs")?
         .iter()
         .sum();
 
-    let load = Load::new(scenario);
+    let process = process::of(scenario)?;
+    let load = Load::new(scenario, process.as_ref());
     let mut findings = load.run(broker, ready_before)?;
     if scenario.direction == Direction::PublishOnly {
         let ready = topology::ready_counts(&mut control, scenario).context("cannot count")?;
@@ -94,6 +97,7 @@ pub fn execute(scenario: &Scenario) -> anyhow::Result<Report> {
 #[derive(Debug)]
 struct Load<'a> {
     scenario: &'a Scenario,
+    process: Option<&'a Process>,
     clock: Clock,
     signals: Signals,
     producers: Vec<ProducerCounters>,
@@ -101,9 +105,10 @@ struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    fn new(scenario: &'a Scenario) -> Self {
+    fn new(scenario: &'a Scenario, process: Option<&'a Process>) -> Self {
         Self {
             scenario,
+            process,
             clock: Clock::start(),
             signals: Signals::new(),
             producers: (0..scenario.producers)
@@ -116,7 +121,8 @@ impl<'a> Load<'a> {
     }
 
     fn run(&self, broker: (String, String), ready_before: u64) -> anyhow::Result<Findings> {
-        let cpu_before = cpu_time();
+        let cpu_before = process::own_cpu();
+        let usage_before = self.usage();
         thread::scope(|scope| {
             // However this closure ends, the threads must, or the scope waits for ever.
             let _finish = FinishOnDrop(&self.signals);
@@ -129,13 +135,13 @@ impl<'a> Load<'a> {
                 shown: Totals::default(),
                 moved: (Totals::default(), Instant::now()),
                 stalled: false,
+                usage: (usage_before, None),
             };
             let window = supervisor.measure();
             shared::raise(&self.signals.stop);
             supervisor.drain(ready_before);
-            let stalled = supervisor.stalled;
-            drop(supervisor);
-            let cpu = cpu_time().saturating_sub(cpu_before);
+            let cpu = process::own_cpu().saturating_sub(cpu_before);
+            let Supervisor { stalled, usage, .. } = supervisor;
             shared::raise(&self.signals.finish);
             Ok(Findings {
                 broker,
@@ -147,6 +153,7 @@ impl<'a> Load<'a> {
                 ready_after: None,
                 stalled,
                 cpu,
+                usage: usage.0.zip(usage.1).map(|(from, to)| Ok((from?, to?))),
             })
         })
     }
@@ -239,6 +246,10 @@ impl<'a> Load<'a> {
         totals
     }
 
+    fn usage(&self) -> Option<io::Result<Usage>> {
+        self.process.map(Process::usage)
+    }
+
     fn all_quiet(&self) -> bool {
         self.producers
             .iter()
@@ -257,6 +268,8 @@ struct Supervisor<'a> {
     /// The last totals that differed from those before, and when that was.
     moved: (Totals, Instant),
     stalled: bool,
+    /// At the start and at the end of what is measured.
+    usage: (Option<io::Result<Usage>>, Option<io::Result<Usage>>),
 }
 
 impl Supervisor<'_> {
@@ -266,10 +279,13 @@ impl Supervisor<'_> {
             Length::Time { warmup, measured } => {
                 let from_ns = self.start_ns + nanoseconds(warmup);
                 let from = self.wait_until(from_ns)?;
+                self.usage.0 = self.load.usage();
                 let to = self.wait_until(from_ns + nanoseconds(measured))?;
+                self.usage.1 = self.load.usage();
                 Some((from, to))
             }
             Length::Count(_) => {
+                self.usage.0 = self.load.usage();
                 while !self.load.all_quiet() && self.goes_on() {
                     self.tick(TICK);
                 }
@@ -287,6 +303,7 @@ impl Supervisor<'_> {
                 let totals = self.load.totals();
                 let expected = totals.published * fan + ready_before;
                 if self.load.consumers.is_empty() || totals.fresh >= expected {
+                    self.usage.1 = self.usage.1.take().or_else(|| self.load.usage());
                     // A message that comes twice would come about now.
                     thread::sleep(AFTERMATH);
                     return;
@@ -370,19 +387,6 @@ fn progress_length(scenario: &Scenario, ready_before: u64) -> u64 {
 fn sleep_until(clock: Clock, until_ns: u64) {
     let left_ns = until_ns.saturating_sub(clock.now_ns());
     thread::sleep(Duration::from_nanos(left_ns));
-}
-
-/// Processor time of all threads so far.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }
 
 /// Room for all producer threads to get ready.

@@ -4,7 +4,8 @@
 //! A *lane* is where messages of one kind go: one queue, or with a fanout exchange all of
 //! them. A *route* is a routing key, with headers where those decide, and its lane. A
 //! producer cycles over its routes and numbers its messages per lane, so that every queue
-//! must see each producer's numbers without a gap.
+//! must see each producer's numbers without a gap. Where messages have priorities, those of
+//! one priority are numbered by themselves, as if they were another producer's.
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use anyhow::ensure;
 use leveret_protocol::{FieldTable, FieldValue, Properties};
 
 use super::args::{Argument, BenchArgs, ExchangeKind};
+use super::mode::Mode;
 use super::stamp::STAMP_BYTES;
 use super::template::NO_NAME;
 use super::uri::AmqpUri;
@@ -21,6 +23,8 @@ use super::uri::AmqpUri;
 pub struct Scenario {
     /// The broker.
     pub uri: AmqpUri,
+    /// What kind of load.
+    pub mode: Mode,
     /// Fill, drain or both.
     pub direction: Direction,
     /// Publishing connections; 0 when only draining.
@@ -45,6 +49,8 @@ pub struct Scenario {
     pub durable: bool,
     /// Of the queues.
     pub queue_arguments: FieldTable,
+    /// Priorities that messages cycle over; 1 where they have none.
+    pub priorities: u8,
     /// Each message has a name of its own.
     pub message_ids: bool,
     /// Where producers publish to.
@@ -55,6 +61,8 @@ pub struct Scenario {
     pub length: Length,
     /// How long nothing may move before the run gives up.
     pub drain_timeout: Duration,
+    /// The broker's process, if it is to be watched.
+    pub pid: Option<u32>,
 }
 
 /// Fill, drain or both.
@@ -107,6 +115,8 @@ pub struct Route {
     pub header: Option<String>,
     /// Where it leads.
     pub lane: u16,
+    /// Of its messages.
+    pub priority: u8,
 }
 
 /// A queue's binding to the exchange.
@@ -120,16 +130,22 @@ pub struct Binding {
     pub header: Option<String>,
 }
 
-fn arguments(given: &[(String, Argument)]) -> FieldTable {
+fn arguments(given: &[(String, Argument)], priorities: Option<u8>) -> FieldTable {
     let value = |argument: &Argument| match argument {
         Argument::Flag(flag) => FieldValue::from(*flag),
         Argument::Number(number) => FieldValue::from(*number),
         Argument::Text(text) => FieldValue::from(text.as_str()),
     };
-    let entries = given.iter();
-    entries
+    let given = given.iter();
+    let mut table: FieldTable = given
         .map(|(name, argument)| (name.as_str(), value(argument)))
-        .collect()
+        .collect();
+    if let Some(priorities) = priorities
+        && table.get(MAX_PRIORITY).is_none()
+    {
+        table.insert(MAX_PRIORITY, i64::from(priorities) - 1);
+    }
+    table
 }
 
 impl Scenario {
@@ -173,6 +189,7 @@ impl Scenario {
         };
         let scenario = Self {
             uri: AmqpUri::parse(&args.uri)?,
+            mode: Mode::of(args)?,
             direction,
             producers,
             consumers,
@@ -184,7 +201,8 @@ impl Scenario {
             rate: args.rate,
             persistent: args.persistent,
             durable: args.durable,
-            queue_arguments: arguments(&args.queue_arguments),
+            queue_arguments: arguments(&args.queue_arguments, args.priorities),
+            priorities: args.priorities.unwrap_or(1),
             message_ids: args.message_ids,
             exchange,
             bindings: match exchange {
@@ -193,6 +211,7 @@ impl Scenario {
             },
             length,
             drain_timeout: args.drain_timeout,
+            pid: args.pid,
         };
         scenario.check()?;
         Ok(scenario)
@@ -222,6 +241,11 @@ impl Scenario {
             "--queue-prefix is too long"
         );
         ensure!(!self.prefix.is_empty(), "--queue-prefix is empty");
+        ensure!(
+            u32::from(self.producers) * u32::from(self.priorities) <= u16::MAX.into(),
+            "--producers times --priorities is above {}",
+            u16::MAX
+        );
         ensure!(self.rate != Some(0), "--rate must be above 0");
         ensure!(self.length != Length::Count(0), "--count must be above 0");
         if let Settling::Acks { prefetch, every } = self.settling {
@@ -287,14 +311,33 @@ impl Scenario {
             .collect()
     }
 
+    /// The number by which a producer's messages of a priority are known.
+    pub fn source(&self, producer: u16, priority: u8) -> u16 {
+        producer * u16::from(self.priorities) + u16::from(priority)
+    }
+
+    /// How many such numbers there are.
+    pub fn sources(&self) -> usize {
+        usize::from(self.producers) * usize::from(self.priorities)
+    }
+
     /// The routes that a producer cycles over, never empty: all of a topic exchange from a
-    /// place of its own, else those of its share of the queues.
+    /// place of its own, else those of its share of the queues; each for every priority.
     pub fn routes_of(&self, producer: u16) -> Vec<Route> {
+        let routes = self.routes_of_any_priority(producer).into_iter();
+        let with = |route: Route, priority| Route { priority, ..route };
+        routes
+            .flat_map(|route| (0..self.priorities).map(move |one| with(route.clone(), one)))
+            .collect()
+    }
+
+    fn routes_of_any_priority(&self, producer: u16) -> Vec<Route> {
         match self.exchange {
             ExchangeKind::Fanout => vec![Route {
                 key: String::new(),
                 header: None,
                 lane: 0,
+                priority: 0,
             }],
             ExchangeKind::Topic => {
                 let all = self.bindings.max(1);
@@ -305,6 +348,7 @@ impl Scenario {
                         key: format!("k.{pattern}.m"),
                         header: None,
                         lane: self.queue_of_pattern(pattern),
+                        priority: 0,
                     })
                     .collect()
             }
@@ -351,6 +395,7 @@ impl Scenario {
         let properties = Properties {
             headers,
             delivery_mode: self.persistent.then_some(2),
+            priority: (self.priorities > 1).then_some(route.priority),
             message_id: self.message_ids.then(|| NO_NAME.to_owned()),
             ..Properties::default()
         };
@@ -371,6 +416,7 @@ impl Scenario {
             key: self.queue_name(queue),
             header: (self.exchange == ExchangeKind::Headers).then(|| self.queue_name(queue)),
             lane: self.lane_of(queue),
+            priority: 0,
         }
     }
 
@@ -381,6 +427,8 @@ impl Scenario {
 
 /// The header that a headers exchange looks at.
 pub const HEADER_NAME: &str = "queue";
+
+const MAX_PRIORITY: &str = "x-max-priority";
 
 /// RabbitMQ's own upper bound.
 const BODY_BYTES_MAX: usize = 512 << 20;
@@ -421,6 +469,8 @@ mod tests {
             "--prefetch 10 --multiple-ack 11",
             "--multiple-ack 0",
             "--fan-out 0",
+            "--priorities 1",
+            "--priorities 200 --producers 400",
         ] {
             assert!(scenario(options).is_err(), "{options}");
         }
@@ -477,6 +527,17 @@ mod tests {
             (bindings[1].queue, &bindings[1].header),
             (route.lane, &route.header)
         );
+    }
+
+    #[test]
+    fn messages_cycle_over_the_priorities_of_each_route() {
+        let scenario = scenario("--priorities 3 --queues 2 --producers 2").expect("fine");
+        let routes = scenario.routes_of(1);
+        let seen: Vec<_> = routes.iter().map(|one| (one.lane, one.priority)).collect();
+        assert_eq!(seen, [(1, 0), (1, 1), (1, 2)]);
+        let highest = scenario.queue_arguments.get("x-max-priority");
+        assert_eq!(highest, Some(&FieldValue::from(2_i64)));
+        assert_eq!((scenario.source(1, 2), scenario.sources()), (5, 6));
     }
 
     #[test]

@@ -30,13 +30,18 @@ struct Line {
 }
 
 /// The broker's side of one connection.
-struct Script {
+pub struct Script {
     stream: TcpStream,
     read: BytesMut,
 }
 
 impl Script {
     fn accept(listener: &TcpListener) -> Self {
+        Self::accept_with(listener, 1)
+    }
+
+    /// Lets the tool open so many channels, of which it opens the first at once.
+    pub fn accept_with(listener: &TcpListener, channel_max: u16) -> Self {
         let (stream, _) = listener.accept().expect("the tool connects");
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
@@ -61,7 +66,7 @@ impl Script {
         script.say(
             0,
             &ConnectionTune {
-                channel_max: 1,
+                channel_max,
                 frame_max: 4_096,
                 heartbeat: 60,
             },
@@ -74,7 +79,7 @@ impl Script {
         script
     }
 
-    fn say(&mut self, channel: u16, method: &impl EncodeMethod) {
+    pub fn say(&mut self, channel: u16, method: &impl EncodeMethod) {
         let mut out = Vec::new();
         frame::encode_method(&mut out, channel, method);
         self.stream.write_all(&out).expect("the tool listens");
@@ -93,10 +98,12 @@ impl Script {
         }
     }
 
-    fn expect(&mut self, name: &str) {
+    /// The channel on which that method comes next.
+    pub fn expect(&mut self, name: &str) -> u16 {
         let frame = self.next().expect("a frame");
         let method = Method::decode(&frame.payload, &Limits::default()).expect("a method");
         assert_eq!(method.name(), name);
+        frame.channel
     }
 
     /// Skips whole messages until nothing comes for `quiet`; how many there were.
@@ -115,7 +122,7 @@ impl Script {
     }
 
     /// The next message's body.
-    fn publish(&mut self) -> Vec<u8> {
+    pub fn publish(&mut self) -> Vec<u8> {
         self.expect("basic.publish");
         let header = self.next().expect("a header");
         let header = ContentHeader::decode(&header.payload).expect("a header");
@@ -127,7 +134,7 @@ impl Script {
         body
     }
 
-    fn deliver(&mut self, delivery_tag: u64, body: &[u8]) {
+    pub fn deliver(&mut self, delivery_tag: u64, body: &[u8]) {
         let deliver = BasicDeliver {
             consumer_tag: "0",
             delivery_tag,
@@ -151,7 +158,7 @@ impl Script {
     }
 }
 
-fn scenario(listener: &TcpListener, options: &str) -> Scenario {
+pub fn scenario(listener: &TcpListener, options: &str) -> Scenario {
     let address = listener.local_addr().expect("it is bound");
     let uri = format!("--uri=amqp://{address}");
     let line = ["bench", &uri]

@@ -4,7 +4,7 @@
 //! supervisor only reads. Nothing here is ever waited for.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Nanoseconds since the run began.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,11 @@ pub struct ConsumerCounters {
     pub consumed: AtomicU64,
     /// Messages seen for the first time.
     pub fresh: AtomicU64,
+}
+
+/// A duration on that clock.
+pub fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }
 
 /// Reads a flag.

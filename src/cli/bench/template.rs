@@ -16,8 +16,8 @@ use super::stamp::STAMP_BYTES;
 #[derive(Debug)]
 pub struct Template {
     heads: Vec<u8>,
-    /// Where in `heads` each route's head ends, and the route's lane.
-    routes: Vec<(usize, u16)>,
+    /// Where in `heads` each route's head ends, and the route's lane and priority.
+    routes: Vec<(usize, u16, u8)>,
     tail: Vec<u8>,
     /// The route of the next message, and where its head starts.
     next: usize,
@@ -56,7 +56,8 @@ impl Template {
                 template.name_before_end = place.map(|behind| behind + NAME_BYTES);
             }
             template.heads.extend_from_slice(head);
-            template.routes.push((template.heads.len(), route.lane));
+            let end = template.heads.len();
+            template.routes.push((end, route.lane, route.priority));
             if template.tail.is_empty() {
                 template.tail.extend_from_slice(tail);
             }
@@ -64,16 +65,17 @@ impl Template {
         template
     }
 
-    /// The lane of the message that comes next.
+    /// Lane and priority of the message that comes next.
     #[inline]
-    pub fn next_lane(&self) -> u16 {
-        self.routes.get(self.next).map_or(0, |&(_, lane)| lane)
+    pub fn next_stream(&self) -> (u16, u8) {
+        let next = self.routes.get(self.next);
+        next.map_or((0, 0), |&(_, lane, priority)| (lane, priority))
     }
 
     /// Appends the message that comes next.
     #[inline]
     pub fn append(&mut self, out: &mut Vec<u8>, stamp: &[u8; STAMP_BYTES]) {
-        let Some(&(end, _)) = self.routes.get(self.next) else {
+        let Some(&(end, ..)) = self.routes.get(self.next) else {
             return;
         };
         let head = self.heads.get(self.next_start..end).unwrap_or_default();
@@ -97,12 +99,12 @@ impl Template {
 
     /// Octets of the largest message.
     pub fn message_bytes_max(&self) -> usize {
-        let starts = std::iter::once(0).chain(self.routes.iter().map(|&(end, _)| end));
+        let starts = std::iter::once(0).chain(self.routes.iter().map(|&(end, ..)| end));
         let head_bytes_max = self
             .routes
             .iter()
             .zip(starts)
-            .map(|(&(end, _), start)| end - start)
+            .map(|(&(end, ..), start)| end - start)
             .max();
         head_bytes_max.unwrap_or(0) + self.tail.len()
     }
@@ -167,7 +169,7 @@ mod tests {
             for number in 0..7u8 {
                 let stamp = [number; STAMP_BYTES];
                 let mut wire = Vec::new();
-                assert_eq!(template.next_lane(), 0);
+                assert_eq!(template.next_stream(), (0, 0));
                 template.append(&mut wire, &stamp);
                 assert_eq!(wire.len(), template.message_bytes_max());
 

@@ -32,14 +32,14 @@ impl Attachments {
                 holds: 0,
             }) as u32
         });
-        self.hold(index);
+        self.hold(index, 1);
         index
     }
 
-    /// Holds a queue that is attached once more.
-    pub(super) fn hold(&mut self, index: u32) {
+    /// Holds a queue that is attached `count` times more.
+    pub(super) fn hold(&mut self, index: u32, count: usize) {
         if let Some(attachment) = self.hosts.get_mut(index as usize) {
-            attachment.holds += 1;
+            attachment.holds += count;
         }
     }
 

@@ -20,6 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::broker::{Node, Outbox, Outgoing, Publisher, Requester, Vhost, Wakes};
 use crate::model::{Now, UserName};
+use crate::queue::Delivery;
 use crate::session::{Login, Session};
 
 use super::attachments::Attachments;
@@ -55,6 +56,7 @@ pub(super) struct Connection {
     pub(super) consumers: HashMap<u32, Attached>,
     pub(super) attachments: Attachments,
     pub(super) events: Vec<Outgoing>,
+    pub(super) deliveries: Vec<Delivery>,
     pub(super) wakes: Wakes,
     /// The outbox was emptied, and consumers that waited for that may go on.
     pub(super) emptied: bool,
@@ -97,7 +99,9 @@ pub(super) async fn serve(
     }
     // Unknown if the peer has gone already.
     let local = stream.local_addr().unwrap_or(peer);
-    let mut connection = Connection {
+    // In a place of its own: within the task it would take room twice, for
+    // where it is made and where it is used.
+    let mut connection = Box::new(Connection {
         session: Session::new(settings.session.clone()),
         outbox: Arc::clone(&outbox),
         peer,
@@ -113,6 +117,7 @@ pub(super) async fn serve(
         consumers: HashMap::default(),
         attachments: Attachments::default(),
         events: Vec::new(),
+        deliveries: Vec::new(),
         wakes: Wakes::default(),
         emptied: false,
         gave_work: false,
@@ -122,7 +127,7 @@ pub(super) async fn serve(
         throttle: Throttle::default(),
         origins: Origins::default(),
         node: Arc::clone(&node),
-    };
+    });
     let pulse = Pulse::new(Instant::now(), settings.handshake_timeout);
     if let Err(error) = connection.run(&mut stream, pulse).await {
         connection.session.disconnected(&error.to_string());
@@ -363,7 +368,8 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 async fn say_goodbye(mut stream: TcpStream) {
     use tokio::io::AsyncReadExt;
     let read_away = async {
-        let mut scratch = [0; 4096];
+        // Within the task it would take its room for as long as the connection lives.
+        let mut scratch = vec![0; 4096];
         let mut left = LAST_WORDS_BYTES_MAX;
         while let Ok(count) = stream.read(&mut scratch).await {
             if count == 0 || count >= left {

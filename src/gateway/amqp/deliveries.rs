@@ -4,8 +4,8 @@ use foldhash::HashMap;
 
 use crate::broker::{Outgoing, Wakes};
 use crate::model::Now;
-use crate::queue::Outcome;
-use crate::session::Delivered;
+use crate::queue::{Delivery, Outcome};
+use crate::session::{Delivered, Handed};
 
 use super::attachments::Attachments;
 use super::buffers;
@@ -16,31 +16,17 @@ impl Connection {
     /// Passes on all that waits in the outbox.
     pub(super) fn pass_on(&mut self) {
         let mut events = std::mem::take(&mut self.events);
-        self.outbox.take(&mut events);
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        self.outbox.take(&mut events, &mut deliveries);
         self.emptied = true;
         self.session.output().lend(buffers::output);
-        let open = self.open.as_ref();
-        let traced = open.is_some_and(|open| open.vhost.is_traced());
+        let mut waiting = deliveries.as_slice();
         for event in events.drain(..) {
             match event {
-                Outgoing::Deliver {
-                    serial,
-                    slot,
-                    message,
-                    redelivered,
-                } => {
-                    let slot = slot.map(|slot| slot.0);
-                    match self.session.deliver(serial, slot, &message, redelivered) {
-                        Delivered::Held(queue) => self.attachments.hold(queue),
-                        Delivered::Done => {}
-                        Delivered::Undeliverable => {
-                            self.take_back(serial, slot);
-                            continue;
-                        }
-                    }
-                    if traced {
-                        self.trace_delivery(serial, redelivered, &message);
-                    }
+                Outgoing::Deliver { serial, count } => {
+                    let (run, rest) = waiting.split_at_checked(count).unwrap_or_default();
+                    waiting = rest;
+                    self.pass_run_on(serial, run);
                 }
                 Outgoing::ConsumerCancelled { serial } => {
                     self.session.consumer_cancelled(serial);
@@ -51,10 +37,31 @@ impl Connection {
                 Outgoing::Close(reason) => self.session.force_close(&reason),
             }
         }
-        if events.capacity() <= EVENTS_KEPT {
-            self.events = events;
+        deliveries.clear();
+        if deliveries.capacity() <= DELIVERIES_KEPT {
+            (self.events, self.deliveries) = (events, deliveries);
         }
         self.wakes.fire();
+    }
+
+    /// Sends a consumer what its queue has handed out.
+    fn pass_run_on(&mut self, serial: u32, run: &[Delivery]) {
+        let messages = run.iter().map(|one| Handed {
+            slot: one.unsettled.map(|slot| slot.0),
+            message: &one.message,
+            redelivered: one.deliveries > 0,
+        });
+        match self.session.deliver(serial, messages) {
+            Delivered::Held(queue) => self.attachments.hold(queue, run.len()),
+            Delivered::Done => {}
+            Delivered::Undeliverable => return self.take_back(serial, run),
+        }
+        let open = self.open.as_ref();
+        if open.is_some_and(|open| open.vhost.is_traced()) {
+            for one in run {
+                self.trace_delivery(serial, one.deliveries > 0, &one.message);
+            }
+        }
     }
 
     /// Lets consumers go on that waited for the outbox to empty.
@@ -94,12 +101,13 @@ impl Connection {
         }
     }
 
-    /// A message that came too late for its consumer goes back unseen.
-    fn take_back(&mut self, serial: u32, slot: Option<u32>) {
-        if let (Some(slot), Some(attached)) = (slot, self.consumers.get(&serial))
+    /// Messages that came too late for their consumer go back unseen.
+    fn take_back(&mut self, serial: u32, run: &[Delivery]) {
+        let slots: Vec<_> = run.iter().filter_map(|one| one.unsettled).collect();
+        if let Some(attached) = self.consumers.get(&serial)
             && let Some(host) = self.attachments.host(attached.queue)
+            && !slots.is_empty()
         {
-            let slots = [crate::queue::UnsettledSlot(slot)];
             let outcome = Outcome::Requeue {
                 redelivered: false,
                 refused: false,
@@ -127,5 +135,5 @@ fn resume(
     }
 }
 
-/// Events for which an emptied list keeps its memory.
-const EVENTS_KEPT: usize = 4_096;
+/// Deliveries for which an emptied list keeps its memory.
+const DELIVERIES_KEPT: usize = 4_096;

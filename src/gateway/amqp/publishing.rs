@@ -17,9 +17,15 @@ impl Connection {
     /// awaited.
     pub(super) fn process(&mut self, octets: &Bytes, offset: &mut usize) -> Option<Awaited> {
         let mut awaited = None;
-        while let Some(request) = self.session.next(octets, offset) {
+        loop {
+            while let Some(publish) = self.session.next_publish(octets, offset) {
+                self.publish(&publish);
+            }
+            let Some(request) = self.session.next(octets, offset) else {
+                break;
+            };
             match request {
-                Request::Publish(publish) => self.publish(publish),
+                Request::Publish(publish) => self.publish(&publish),
                 Request::Commit { channel, publishes } => {
                     // What was settled goes with the transaction.
                     self.flush_publishes(&[]);
@@ -76,21 +82,28 @@ impl Connection {
         ticket
     }
 
-    pub(super) fn publish(&mut self, publish: Publish<'_>) {
+    #[inline]
+    pub(super) fn publish(&mut self, publish: &Publish<'_>) {
+        if publish.notable {
+            match reply_header(&self.channels, publish) {
+                Ok(own_header) => self.publish_as(publish, own_header.as_deref()),
+                Err(error) => self.session.refuse_publish(publish.channel, &error),
+            }
+        } else {
+            self.publish_as(publish, None);
+        }
+    }
+
+    /// Publishes a message, with another header where it has to have one.
+    #[inline]
+    fn publish_as(&mut self, publish: &Publish<'_>, own_header: Option<&[u8]>) {
         if !self.throttle.publishes() {
             self.begin_to_publish();
         }
         let Some(Open { publisher, .. }) = &mut self.open else {
             return;
         };
-        let own_header = match reply_header(&self.channels, &publish) {
-            Ok(header) => header,
-            Err(error) => {
-                self.session.refuse_publish(publish.channel, &error);
-                return;
-            }
-        };
-        let incoming = incoming(&publish, own_header.as_deref());
+        let incoming = incoming(publish, own_header);
         let number = publisher.pending();
         match publisher.publish(&incoming, &mut self.wakes) {
             // A direct reply goes to no queue.
@@ -98,7 +111,7 @@ impl Connection {
                 self.origins.add(number, publish.channel, publish.confirm);
             }
             Ok(true) => {}
-            Ok(false) if publish.mandatory => self.session.return_unroutable(&publish),
+            Ok(false) if publish.mandatory => self.session.return_unroutable(publish),
             Ok(false) => {}
             Err(error) => self.session.refuse_publish(publish.channel, &error),
         }
@@ -124,7 +137,7 @@ impl Connection {
         let mut settled = Vec::new();
         self.settle(Some(&mut settled));
         for publish in publishes {
-            self.publish(publish);
+            self.publish(&publish);
         }
         let any = self.pending_publishes() > 0;
         let ticket = self.flush_publishes(&settled);
@@ -212,9 +225,6 @@ fn reply_header(
     use crate::broker::REPLY_TO;
     use leveret_protocol::header::{PROPERTIES_OFFSET, PropertyScan, replace_reply_to};
 
-    if !publish.notable {
-        return Ok(None);
-    }
     let syntax = |error: leveret_protocol::DecodeError| BrokerError::Syntax(error.to_string());
     let scan = PropertyScan::new(publish.properties()).map_err(syntax)?;
     if scan.reply_to != Some(REPLY_TO) {

@@ -20,7 +20,7 @@ impl Connection {
     /// Everything but publishes, which are collected.
     pub(super) fn request(&mut self, request: Request<'_>) -> Option<Awaited> {
         match request {
-            Request::Publish(publish) => self.publish(publish),
+            Request::Publish(publish) => self.publish(&publish),
             Request::Stage(publish) => self.stage(publish),
             Request::Commit { channel, publishes } => self.commit(channel, publishes),
             Request::Login(login) => return Some(Awaited::Login(login)),

@@ -13,8 +13,17 @@ impl Run {
         );
         self.compare_store();
         self.check_next_due();
+        self.compare_aside();
         self.compare_counts();
         self.compare_consumers();
+    }
+
+    /// What stands with its group; a message that dies on its own needs this.
+    fn compare_aside(&self) {
+        for (index, entry) in self.messages.iter().enumerate() {
+            let said = self.is_set_aside(index);
+            assert_eq!(said, entry.aside, "whether {} is set aside", entry.number);
+        }
     }
 
     fn compare_counts(&self) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::state::Next;
 use super::{CHANNELS, Consumer, Run, State, at, number};
-use crate::model::{ConnectionId, ConsumerKey, Message};
+use crate::model::{ConnectionId, ConsumerKey, Message, Sequence};
 use crate::queue::{
     Cancelled, ConsumeRefused, ConsumerSlot, ConsumerSpec, Delivery, Get, UnsettledSlot,
 };
@@ -68,6 +68,11 @@ impl Run {
     }
 
     pub(super) fn get(&mut self, no_ack: bool) {
+        self.take_one(no_ack);
+        self.note_aside();
+    }
+
+    fn take_one(&mut self, no_ack: bool) {
         let missing = self.queue.head_missing();
         let got = self.queue.get(no_ack, at(self.now));
         self.used_at = self.now;
@@ -111,6 +116,7 @@ impl Run {
             self.delivered(delivery);
         }
         self.pass_over_dead(0);
+        self.note_aside();
         let done = deliveries.is_empty() || bytes < budget_bytes || !more;
         if done && nothing_dead && !self.next_is_dead() {
             assert!(
@@ -119,6 +125,25 @@ impl Run {
             );
         }
         more && !deliveries.is_empty()
+    }
+
+    /// How many messages the queue looks at while their groups are held is its own
+    /// affair.
+    fn note_aside(&mut self) {
+        for index in 0..self.messages.len() {
+            if self.is_set_aside(index) {
+                let entry = &mut self.messages[index];
+                assert!(entry.is_ready() && entry.group.is_some());
+                entry.aside = true;
+            }
+        }
+    }
+
+    /// Whether the queue says that it stands with its group.
+    pub(super) fn is_set_aside(&self, index: usize) -> bool {
+        let place = Sequence(self.messages[index].number);
+        let groups = self.queue.groups.as_ref();
+        groups.is_some_and(|groups| groups.has_aside(place))
     }
 
     /// Whether the next one is dead and has to wait because too many letters are
@@ -181,6 +206,7 @@ impl Run {
         };
         let entry = &mut self.messages[index];
         entry.in_log = false;
+        entry.aside = false;
         assert_eq!(number(message), entry.number, "out of order");
         assert_eq!(
             deliveries, entry.deliveries,

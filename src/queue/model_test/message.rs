@@ -7,7 +7,7 @@ use leveret_protocol::{FieldTable, FieldValue, Properties};
 use proptest::prelude::*;
 
 use super::{Time, after};
-use crate::model::{BlockBuilder, Body, Message, Traits};
+use crate::model::{BlockBuilder, Body, CANCEL_HEADER, Message, Traits};
 
 /// What a message asks for.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +18,10 @@ pub(in crate::queue) struct Spec {
     pub(in crate::queue) ttl: Option<u64>,
     pub(in crate::queue) later: Option<Later>,
     pub(in crate::queue) group: Option<u8>,
-    /// For telling copies apart.
+    /// For telling copies apart, and for taking it back if it is an id.
     pub(in crate::queue) name: Option<Name>,
+    /// It is no message, but takes those of that id back.
+    pub(in crate::queue) takes_back: Option<u8>,
 }
 
 /// When it is to be delivered.
@@ -45,6 +47,14 @@ impl Spec {
             Later::At(time) => now - AT_BEFORE + time,
         };
         (at > now).then_some(at)
+    }
+
+    /// Its `message-id`.
+    pub(in crate::queue) fn id(&self) -> Option<u8> {
+        match self.name? {
+            Name::Id(id) => Some(id),
+            Name::Header(_) => None,
+        }
     }
 
     /// What it is remembered by. A header's number and an id are told apart.
@@ -73,6 +83,9 @@ impl Spec {
         if let Some(Name::Header(name)) = self.name {
             headers.insert(NAME_HEADER, FieldValue::I64(name.into()));
         }
+        if let Some(id) = self.takes_back {
+            headers.insert(CANCEL_HEADER, FieldValue::from(format!("id {id}").as_str()));
+        }
         let mut properties = Properties {
             priority: self.priority,
             expiration: self.ttl.map(|ttl| ttl.to_string()),
@@ -94,6 +107,9 @@ impl Spec {
         }
         if self.later.is_some() {
             traits = traits.with_schedule();
+        }
+        if self.takes_back.is_some() {
+            traits = traits.with_cancellation();
         }
         let mut builder = BlockBuilder::default();
         builder.arrived(now);
@@ -123,15 +139,19 @@ fn spec() -> impl Strategy<Value = Spec> {
         prop::option::weighted(0.3, later),
         prop::option::weighted(0.8, 0..3_u8),
         prop::option::weighted(0.7, name),
+        prop::option::weighted(0.06, 0..4_u8),
     )
-        .prop_map(|(size, priority, ttl, later, group, name)| Spec {
-            size,
-            priority,
-            ttl,
-            later,
-            group,
-            name,
-        })
+        .prop_map(
+            |(size, priority, ttl, later, group, name, takes_back)| Spec {
+                size,
+                priority,
+                ttl,
+                later,
+                group,
+                name,
+                takes_back,
+            },
+        )
 }
 
 /// The number that a message's body begins with.

@@ -17,13 +17,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::message::{Name, number};
-use self::operation::{Operation, operation};
-use self::rules::{Features, features};
+use self::operation::{Operation, late_operation, operation};
+use self::rules::{Features, features, late_features};
 use self::state::{Entry, State};
 use self::store::Store;
 use super::paging::Limits;
 use super::*;
-use crate::model::{DeathReason, Now, QueueRules, QueueSettings};
+use crate::model::{DeathReason, NameHash, Now, QueueRules, QueueSettings};
 
 mod compare;
 mod consumers;
@@ -47,8 +47,7 @@ proptest! {
     #[test]
     fn the_queue_does_what_the_model_says(
         (auto_delete, durable, prompt) in any::<(bool, bool, bool)>(),
-        (run_bytes, head_bytes, more_bytes) in (1..500_u64, 0..500_u64, 1..500_u64),
-        letters in prop_oneof![1..6_u64, Just(4_096)],
+        limits in limits(),
         features in features(),
         operations in prop::collection::vec(operation(), 1..120),
     ) {
@@ -58,21 +57,35 @@ proptest! {
             rules: features.rules.clone(),
             ..QueueSettings::default()
         };
-        let mut run = Run::new(settings, features, prompt, Limits {
-            run_bytes,
-            head_bytes,
-            read_ahead_bytes: head_bytes + more_bytes,
-            letters,
-        });
-        for operation in operations {
-            run.apply(operation);
-            if prompt {
-                run.do_duty();
-            }
-            run.compare();
-        }
-        run.drain();
+        Run::new(settings, features, prompt, limits).run(operations);
     }
+
+    /// Messages that wait, come back and are paged, over many restarts.
+    #[test]
+    fn what_waits_does_what_the_model_says(
+        (durable, prompt) in any::<(bool, bool)>(),
+        limits in limits(),
+        features in late_features(),
+        operations in prop::collection::vec(late_operation(), 1..80),
+    ) {
+        let settings = QueueSettings {
+            durable,
+            rules: features.rules.clone(),
+            ..QueueSettings::default()
+        };
+        Run::new(settings, features, prompt, limits).run(operations);
+    }
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let letters = prop_oneof![1..6_u64, Just(4_096)];
+    let limits = (1..500_u64, 0..500_u64, 1..500_u64, letters);
+    limits.prop_map(|(run_bytes, head_bytes, more_bytes, letters)| Limits {
+        run_bytes,
+        head_bytes,
+        read_ahead_bytes: head_bytes + more_bytes,
+        letters,
+    })
 }
 
 /// Milliseconds since 1970.
@@ -100,6 +113,10 @@ struct Run {
     taken: Vec<UnsettledSlot>,
     /// Names that are remembered, the oldest first.
     names: VecDeque<(Time, Name)>,
+    /// Names that were written down with their messages, the oldest first.
+    named: Vec<(Time, Name)>,
+    /// What the queue calls names.
+    hashes: Vec<(Name, NameHash)>,
     /// When the queue was last in use.
     used_at: Time,
     enqueued: u64,
@@ -107,6 +124,10 @@ struct Run {
     settled: u64,
     purged: u64,
     lost: u64,
+    /// How probable it is that all retries waited for the middle of what they may.
+    chance_of_middle: f64,
+    /// One of them did not.
+    off_middle: bool,
     /// By slot; a cancelled one leaves at once.
     consumers: BTreeMap<u32, Consumer>,
     /// The single active consumer.
@@ -156,17 +177,32 @@ impl Run {
             letters: BTreeMap::new(),
             taken: Vec::new(),
             names: VecDeque::new(),
+            named: Vec::new(),
+            hashes: Vec::new(),
             used_at: START,
             enqueued: 0,
             duplicates: 0,
             settled: 0,
             purged: 0,
             lost: 0,
+            chance_of_middle: 1.0,
+            off_middle: false,
             consumers: BTreeMap::new(),
             active: None,
             channels: (0..CHANNELS).map(channel).collect(),
             serial: 0,
         }
+    }
+
+    fn run(mut self, operations: Vec<Operation>) {
+        for operation in operations {
+            self.apply(operation);
+            if self.prompt {
+                self.do_duty();
+            }
+            self.compare();
+        }
+        self.drain();
     }
 
     fn apply(&mut self, operation: Operation) {
@@ -183,6 +219,7 @@ impl Run {
                 let slots = self.pick_slots(&picks, |state| matches!(state, State::Letter { .. }));
                 self.settle(&slots, Outcome::Ack);
             }
+            Operation::RefuseName { pick } => self.refuse_name(pick),
             Operation::SetRules(rules) => self.set_rules(*rules),
             Operation::Consume {
                 priority,
@@ -261,7 +298,7 @@ impl Run {
             }
             Operation::PageOut { partial } => self.page_out(partial),
             Operation::Written { pick, success } => self.written(pick, success),
-            Operation::PageWanted => self.page_wanted(),
+            Operation::PageWanted { ahead } => self.page_wanted(ahead),
             Operation::Read { pick, damage } => self.read(pick, damage),
             Operation::ReadMissing { damage } => self.read_missing(damage),
             Operation::Restart(restart) => self.restart(restart),
@@ -319,7 +356,7 @@ impl Run {
                     channel: None,
                 });
             }
-            self.page_wanted();
+            self.page_wanted(true);
             while !self.store.reading.is_empty() {
                 self.read(0, 0);
             }
@@ -341,6 +378,10 @@ impl Run {
             self.written(0, true);
         }
         assert!(!self.store.has_pages(), "pages are left");
+        assert!(
+            self.off_middle || self.chance_of_middle > 1e-9,
+            "no retry was spread"
+        );
     }
 }
 

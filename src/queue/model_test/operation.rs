@@ -26,6 +26,10 @@ pub(super) enum Operation {
     SettleLetters {
         picks: Vec<usize>,
     },
+    /// The log has refused a message that had a name.
+    RefuseName {
+        pick: usize,
+    },
     /// A policy changes.
     SetRules(Box<QueueRules>),
     Consume {
@@ -81,7 +85,9 @@ pub(super) enum Operation {
         pick: usize,
         success: bool,
     },
-    PageWanted,
+    PageWanted {
+        ahead: bool,
+    },
     /// One of the pages asked for was read; bits of `damage` are messages that
     /// are missing.
     Read {
@@ -104,6 +110,8 @@ pub(super) struct Restart {
     pub(super) gap: u64,
     /// Whether the counts of deliveries were kept.
     pub(super) counts_known: bool,
+    /// Whether the names that tell copies were.
+    pub(super) names_kept: bool,
     /// How many of the messages may have been delivered.
     pub(super) redelivered: usize,
 }
@@ -119,6 +127,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         2 => Just(EnforceLimits),
         1 => Just(Touch),
         3 => prop::collection::vec(pick(), 1..5).prop_map(|picks| SettleLetters { picks }),
+        1 => pick().prop_map(|pick| RefuseName { pick }),
         1 => policy().prop_map(|rules| SetRules(Box::new(rules))),
         3 => (
             -1..=1_i32,
@@ -146,18 +155,54 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         6 => any::<bool>().prop_map(|partial| PageOut { partial }),
         6 => (pick(), prop::bool::weighted(0.8))
             .prop_map(|(pick, success)| Written { pick, success }),
-        3 => Just(PageWanted),
+        3 => prop::bool::weighted(0.7).prop_map(|ahead| PageWanted { ahead }),
         3 => (pick(), damage()).prop_map(|(pick, damage)| Read { pick, damage }),
         2 => damage().prop_map(|damage| ReadMissing { damage }),
-        1 => (
-            prop::collection::vec((1..5_usize, any::<bool>()), 1..4),
-            0..3_u64,
-            any::<bool>(),
-            prop_oneof![Just(0), 0..20_usize],
-        ).prop_map(|(runs, gap, counts_known, redelivered)| Restart(super::operation::Restart {
-            runs, gap, counts_known, redelivered,
-        })),
+        2 => restart().prop_map(Restart),
     ]
+}
+
+/// Mostly those that have to do with waiting.
+pub(super) fn late_operation() -> impl Strategy<Value = Operation> {
+    use Operation::*;
+    let pick = || any::<prop::sample::Index>().prop_map(|index| index.index(usize::MAX));
+    prop_oneof![
+        4 => operation(),
+        3 => specs().prop_map(|specs| Publish { specs }),
+        3 => (0..12_u64).prop_map(|millis| Advance { millis }),
+        1 => Just(Advance { millis: 500 }),
+        2 => (1..4_u32).prop_map(|prefetch| Consume {
+            priority: 0, prefetch: Some(prefetch), no_ack: false, exclusive: false, channel: None,
+        }),
+        2 => Just(Get { no_ack: false }),
+        2 => Just(Deliver { budget_bytes: usize::MAX }),
+        3 => (prop::collection::vec(pick(), 1..3), any::<bool>()).prop_map(|(picks, refused)| {
+            Settle { picks, outcome: Outcome::Requeue { redelivered: true, refused } }
+        }),
+        2 => Just(PageOut { partial: false }),
+        2 => Just(Written { pick: 0, success: true }),
+        2 => prop::bool::weighted(0.7).prop_map(|ahead| PageWanted { ahead }),
+        2 => (pick(), damage()).prop_map(|(pick, damage)| Read { pick, damage }),
+        1 => restart().prop_map(Restart),
+    ]
+}
+
+fn restart() -> impl Strategy<Value = Restart> {
+    let shape = (
+        prop::collection::vec((1..5_usize, any::<bool>()), 1..4),
+        0..3_u64,
+        any::<(bool, bool)>(),
+        prop_oneof![Just(0), 0..20_usize],
+    );
+    shape.prop_map(
+        |(runs, gap, (counts_known, names_kept), redelivered)| Restart {
+            runs,
+            gap,
+            counts_known,
+            names_kept,
+            redelivered,
+        },
+    )
 }
 
 fn damage() -> impl Strategy<Value = u8> {

@@ -1,9 +1,9 @@
 //! Publishing: what is taken, what is refused, what is a copy.
 
-use super::message::Spec;
-use super::{Entry, Run, State, at};
-use crate::model::{DeathReason, Overflow};
-use crate::queue::Unplaced;
+use super::message::{Name, Spec};
+use super::{Entry, Run, State, Time, at};
+use crate::model::{DeathReason, NameHash, Overflow};
+use crate::queue::{Published, Unplaced};
 
 impl Run {
     pub(super) fn publish(&mut self, specs: &[Spec]) {
@@ -24,6 +24,7 @@ impl Run {
         let mut messages = Vec::new();
         let mut unplaced = Vec::new();
         let mut refused = Vec::new();
+        let (mut new, mut copies) = (Vec::new(), Vec::new());
         for (position, spec) in specs.iter().enumerate() {
             let spec = Spec {
                 ttl: spec.ttl.filter(|_| self.features.expiring),
@@ -34,11 +35,18 @@ impl Run {
             let message = spec.message(number, self.now);
             messages.push(message.clone());
             self.enqueued += 1;
+            if let Some(id) = spec.takes_back {
+                unplaced.push((position as u32, Unplaced::Command));
+                self.settled += 1;
+                self.take_back(id);
+                continue;
+            }
             let entry = Entry::new(number, &spec, message, &self.rules, self.now);
             if self.rules.may_refuse() && self.is_too_full(1, entry.body_bytes) {
                 unplaced.push((position as u32, Unplaced::Refused));
                 refused.push(entry);
-            } else if self.is_copy(&spec) {
+            } else if self.is_copy(&spec, &mut new) {
+                copies.extend(spec.known_as());
                 unplaced.push((position as u32, Unplaced::Duplicate));
                 self.enqueued -= 1;
                 self.duplicates += 1;
@@ -54,6 +62,7 @@ impl Run {
         assert_eq!(published.first.0, first);
         assert_eq!(published.unplaced, unplaced);
         assert!(messages.is_empty() && messages.capacity() == capacity);
+        self.compare_names(&published, &new, &copies);
         for entry in refused {
             self.refused(entry);
         }
@@ -79,8 +88,9 @@ impl Run {
         self.bury(behind, DeathReason::MaxLength);
     }
 
-    /// Whether a message of that name is remembered; it is from now on.
-    fn is_copy(&mut self, spec: &Spec) -> bool {
+    /// Whether a message of that name is remembered; it is from now on, and is
+    /// `new` then.
+    fn is_copy(&mut self, spec: &Spec, new: &mut Vec<Name>) -> bool {
         let (Some(rule), Some(name)) = (&self.rules.deduplication, spec.known_as()) else {
             return false;
         };
@@ -94,6 +104,65 @@ impl Run {
             self.names.pop_front();
         }
         self.names.push_back((self.now, name));
+        new.push(name);
         false
+    }
+
+    /// A durable queue says which names are to be written down with their
+    /// messages, and which ones must have been.
+    fn compare_names(&mut self, published: &Published, new: &[Name], copies: &[Name]) {
+        if !self.settings.durable {
+            assert!(published.named.is_empty() && published.repeated.is_empty());
+            return;
+        }
+        assert_eq!(published.named.len(), new.len(), "names to be written down");
+        for ((at, hash), name) in published.named.iter().zip(new) {
+            assert_eq!(*at, self.now);
+            match self.hash(*name) {
+                Some(known) => assert_eq!(known, *hash, "the hash of {name:?}"),
+                None => self.hashes.push((*name, *hash)),
+            }
+            self.named.push((self.now, *name));
+        }
+        let repeated: Vec<NameHash> = copies.iter().filter_map(|one| self.hash(*one)).collect();
+        assert_eq!(published.repeated, repeated);
+    }
+
+    fn hash(&self, name: Name) -> Option<NameHash> {
+        let mut hashes = self.hashes.iter();
+        let found = hashes.find(|(known, _)| *known == name);
+        found.map(|(_, hash)| *hash)
+    }
+
+    /// The log has refused the message that a name came with.
+    pub(super) fn refuse_name(&mut self, pick: usize) {
+        if !self.settings.durable || self.names.is_empty() {
+            return;
+        }
+        let (_, name) = self.names[pick % self.names.len()];
+        let hash = self.hash(name).expect("it was written down");
+        self.queue.forget_names(&[hash]);
+        self.names.retain(|(_, known)| *known != name);
+        let last = self.named.iter().rposition(|(_, known)| *known == name);
+        self.named.remove(last.expect("it was written down"));
+    }
+
+    /// The names that the store gives back, the last one of each name counting.
+    pub(super) fn restored_names(&mut self) -> Vec<(Time, NameHash)> {
+        let Some(rule) = &self.rules.deduplication else {
+            return Vec::new();
+        };
+        let most = rule.count.max(1) as usize;
+        for (at, name) in &self.named {
+            self.names.retain(|(_, known)| known != name);
+            self.names.push_back((*at, *name));
+        }
+        while self.names.len() > most {
+            self.names.pop_front();
+        }
+        let named = self.named.iter();
+        named
+            .map(|(at, name)| (*at, self.hash(*name).expect("it was written down")))
+            .collect()
     }
 }

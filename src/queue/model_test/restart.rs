@@ -18,6 +18,10 @@ impl Run {
         self.active = None;
         self.taken.clear();
         self.names.clear();
+        if !restart.names_kept {
+            self.named.clear();
+        }
+        let names = self.restored_names();
         self.used_at = self.now;
         self.store.stop();
         self.next = self.queue.backlog.next().0 + restart.gap;
@@ -40,6 +44,9 @@ impl Run {
             }
             entry.deliveries = entry.deliveries.max(u32::from(entry.number < below));
             entry.in_log = true;
+            entry.aside = false;
+            entry.unknown_to_group = false;
+            entry.taken_back = false;
             entry.released = None;
             entry.unreadable = false;
             entry.waits_until = retry;
@@ -51,7 +58,7 @@ impl Run {
             redelivered_below: Sequence(below),
             deliveries,
             runs,
-            names: Vec::new(),
+            names,
         };
         let settings = crate::model::QueueSettings {
             rules: self.rules.clone(),
@@ -97,10 +104,7 @@ impl Run {
         let was_out = entry.waits_until > 0;
         let has_waited = due > 0 || was_out;
         let must_wait = due > self.now && !was_out;
-        // Out of such a page, one that is tried again does not hold its group
-        // until it is read: that much of its order a restart may cost.
-        let may_wait = !was_out || entry.group.is_none();
-        if must_wait || (has_waited && may_wait && entry.number.is_multiple_of(2)) {
+        if must_wait || (has_waited && entry.number.is_multiple_of(2)) {
             SCHEDULED
         } else {
             entry.level
@@ -115,6 +119,7 @@ impl Run {
             let event = if class == SCHEDULED {
                 let (due, again) = due_of(entry);
                 entry.state = State::Scheduled { due, again };
+                entry.unknown_to_group = again;
                 entry.waits_until = 0;
                 Some(due)
             } else {
@@ -127,7 +132,9 @@ impl Run {
             (entry.number, entry.message.clone())
         });
         let messages = messages.collect();
-        let content = RestoredContent::Paged(self.store.add_page(class, messages));
+        let page = self.store.add_page(class, messages);
+        self.store.restored.insert(page.offset);
+        let content = RestoredContent::Paged(page);
         let due = due.unwrap_or(0);
         self.restored(run, PageTag { class, due }, content)
     }

@@ -17,27 +17,20 @@ pub(super) struct Features {
 }
 
 pub(super) fn features() -> impl Strategy<Value = Features> {
-    (mask(), all_rules()).prop_map(|(mask, rules)| {
-        let features = Features {
-            rules: QueueRules::default(),
-            expiring: mask & 1 << 12 != 0,
-            scheduled: mask & 1 << 13 != 0,
-        };
-        let rules = features.restrict(masked(rules, mask));
-        Features { rules, ..features }
-    })
+    features_of(mask())
 }
 
-impl Features {
-    /// Rules without what is not promised together: where messages wait for
-    /// their time, those of groups do not die exactly at the queue's TTL.
-    pub(super) fn restrict(&self, rules: QueueRules) -> QueueRules {
-        let grouped = rules.group_header.is_some() || self.rules.group_header.is_some();
-        QueueRules {
-            message_ttl: rules.message_ttl.filter(|_| !(grouped && self.scheduled)),
-            ..rules
-        }
-    }
+/// Groups, retries and messages that wait for their time, with whatever else.
+pub(super) fn late_features() -> impl Strategy<Value = Features> {
+    features_of(mask().prop_map(|mask| mask | 1 << 9 | 1 << 10 | 1 << 13))
+}
+
+fn features_of(mask: impl Strategy<Value = u16>) -> impl Strategy<Value = Features> {
+    (mask, all_rules()).prop_map(|(mask, rules)| Features {
+        rules: masked(rules, mask),
+        expiring: mask & 1 << 12 != 0,
+        scheduled: mask & 1 << 13 != 0,
+    })
 }
 
 /// Rules that a policy could set.
@@ -134,11 +127,14 @@ fn retry() -> impl Strategy<Value = Retry> {
         1 => Just(RetryOf::Returned),
     ];
     let delay = prop_oneof![8 => 0..20_u64, 1 => Just(2_500)];
-    (delay, growth, 0..40_u64, of).prop_map(|(delay, growth, more, of)| Retry {
+    let more = prop_oneof![4 => 0..40_u64, 1 => Just(2_500)];
+    // Parts that have no rest in binary.
+    let jitter = prop_oneof![2 => Just(0.0), 1 => Just(0.25), 1 => Just(0.5), 1 => Just(1.0)];
+    (delay, growth, more, jitter, of).prop_map(|(delay, growth, more, jitter, of)| Retry {
         delay,
         growth,
         max_delay: delay + more,
-        jitter: 0.0,
+        jitter,
         of,
     })
 }

@@ -3,7 +3,7 @@
 
 use super::state::Next;
 use super::{Run, State, Time, at, number};
-use crate::model::{DeathReason, Growth, RetryOf, Sequence};
+use crate::model::{DeathReason, Growth, Retry, RetryOf, Sequence};
 use crate::queue::{ConsumerSlot, Outcome, UnsettledSlot};
 
 impl Run {
@@ -56,6 +56,7 @@ impl Run {
     pub(super) fn requeue(&mut self, index: usize, redelivered: bool, refused: bool) {
         let entry = &mut self.messages[index];
         entry.state = State::Ready;
+        entry.aside = entry.group.is_some();
         if !redelivered {
             return;
         }
@@ -67,34 +68,46 @@ impl Run {
             return;
         }
         let mut due = 0;
-        if let Some(delay) = self.retry_delay(deliveries, refused) {
+        if let Some(retry) = self.retry(refused) {
+            let delay = self.drawn(&retry, place, deliveries);
             due = self.now + delay;
             if delay > 0 {
-                self.messages[index].state = State::Scheduled { due, again: true };
+                let entry = &mut self.messages[index];
+                entry.state = State::Scheduled { due, again: true };
+                entry.aside = false;
             }
         }
         self.store.returned.push((place, deliveries, due));
     }
 
-    fn retry_delay(&self, deliveries: u32, refused: bool) -> Option<u64> {
-        let retry = self.rules.retry?;
-        let applies = match retry.of {
+    fn retry(&self, refused: bool) -> Option<Retry> {
+        self.rules.retry.filter(|retry| match retry.of {
             RetryOf::All => true,
             RetryOf::Failed => refused,
             RetryOf::Returned => !refused,
-        };
-        if !applies {
-            return None;
+        })
+    }
+
+    /// How long the queue says that it waits: a number within the jitter, and not
+    /// always the one in the middle.
+    fn drawn(&mut self, retry: &Retry, place: Sequence, deliveries: u32) -> u64 {
+        let due = self.queue.schedule.due_of(place);
+        let delay = due.map_or(0, |due| due - self.now);
+        let middle = retry_delay(retry, deliveries);
+        let spread = middle as f64 * f64::from(retry.jitter);
+        let least = (middle as f64 - spread) as u64;
+        let most = (middle as f64 + spread) as u64;
+        let at_most = most.min(retry.max_delay);
+        assert!(
+            least <= delay && delay <= at_most,
+            "message {} waits for {delay} ms, not for {least} to {at_most}",
+            place.0
+        );
+        if most == at_most {
+            self.chance_of_middle *= 1.0 / (most - least + 1) as f64;
+            self.off_middle |= delay != middle;
         }
-        let mut delay = retry.delay;
-        for _ in 1..deliveries {
-            delay = match retry.growth {
-                Growth::Linear => delay + retry.delay,
-                Growth::Factor(factor) => (delay as f64 * f64::from(factor)) as u64,
-            };
-            delay = delay.min(retry.max_delay);
-        }
-        Some(delay.min(retry.max_delay))
+        delay
     }
 
     /// The host's duty after credit of a channel may have come back: resume its
@@ -116,6 +129,24 @@ impl Run {
         }
     }
 
+    /// All messages of that id that wait for their time are gone, those that are
+    /// tried again as well. Of those that wait in pages since a restart that is
+    /// found when they are read.
+    pub(super) fn take_back(&mut self, id: u8) {
+        let mut index = 0;
+        while let Some(entry) = self.messages.get_mut(index) {
+            let waits = matches!(entry.state, State::Scheduled { .. });
+            if !waits || entry.id != Some(id) {
+                index += 1;
+            } else if self.store.is_unread_since_restart(entry.number) {
+                entry.taken_back = true;
+                index += 1;
+            } else {
+                self.gone(index);
+            }
+        }
+    }
+
     /// A message has died: it is a letter if there is an exchange for those.
     pub(super) fn bury(&mut self, index: usize, reason: DeathReason) {
         let number = self.messages[index].number;
@@ -126,7 +157,9 @@ impl Run {
         let letter = self.letters.remove(&number);
         let (slot, said) = letter.unwrap_or_else(|| panic!("message {number} is no letter"));
         assert_eq!(said, reason, "why message {number} died");
-        self.messages[index].state = State::Ready;
+        let entry = &mut self.messages[index];
+        entry.state = State::Ready;
+        entry.aside = false;
         assert!(!self.is_used(slot), "two messages in one slot");
         self.messages[index].state = State::Letter { slot };
     }
@@ -186,4 +219,18 @@ impl Run {
             self.bury(index, DeathReason::Expired);
         }
     }
+}
+
+/// How long a message waits without jitter that came back for the
+/// `deliveries`-th time.
+fn retry_delay(retry: &Retry, deliveries: u32) -> u64 {
+    let mut delay = retry.delay;
+    for _ in 1..deliveries {
+        delay = match retry.growth {
+            Growth::Linear => delay + retry.delay,
+            Growth::Factor(factor) => (delay as f64 * f64::from(factor)) as u64,
+        };
+        delay = delay.min(retry.max_delay);
+    }
+    delay.min(retry.max_delay)
 }

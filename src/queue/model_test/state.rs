@@ -13,6 +13,8 @@ pub(super) struct Entry {
     pub(super) message: Message,
     pub(super) level: u8,
     pub(super) group: Option<u8>,
+    /// Its `message-id`.
+    pub(super) id: Option<u8>,
     pub(super) body_bytes: u64,
     /// As what its body counts: of one that is in a page since a restart all
     /// octets do.
@@ -33,6 +35,14 @@ pub(super) struct Entry {
     pub(super) unreadable: bool,
     /// It was not handed out yet since the queue was made.
     pub(super) in_log: bool,
+    /// It stands with its group, where each one's time is known: it came back,
+    /// or the queue looked at it while its group was held.
+    pub(super) aside: bool,
+    /// It was tried before and is in a page of those that wait since a restart:
+    /// its group does not know of it. That much of its order a restart may cost.
+    pub(super) unknown_to_group: bool,
+    /// It was taken back; that is found when its page is read.
+    pub(super) taken_back: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -85,6 +95,7 @@ impl Entry {
             number,
             level: spec.priority.unwrap_or(0).min(max),
             group: spec.group.filter(|_| rules.group_header.is_some()),
+            id: spec.id(),
             body_bytes: 8 + u64::from(spec.size),
             counted_bytes: 8 + u64::from(spec.size),
             from,
@@ -99,6 +110,9 @@ impl Entry {
             waits_until: 0,
             unreadable: false,
             in_log: deliver_at.is_none(),
+            aside: false,
+            unknown_to_group: false,
+            taken_back: false,
             message,
         }
     }
@@ -119,18 +133,13 @@ impl Entry {
         }
     }
 
-    /// Whether it came back and stands with its group, where each one's time is
-    /// known.
-    pub(super) fn is_aside(&self) -> bool {
-        self.group.is_some() && !self.in_log
-    }
-
     /// Whether others of its group have to wait for it.
-    fn holds_group(&self) -> bool {
-        matches!(
-            self.state,
-            State::Unsettled { .. } | State::Scheduled { again: true, .. }
-        )
+    pub(super) fn holds_group(&self) -> bool {
+        match self.state {
+            State::Unsettled { .. } => true,
+            State::Scheduled { again, .. } => again && !self.unknown_to_group,
+            State::Ready | State::Letter { .. } => false,
+        }
     }
 }
 
@@ -165,7 +174,8 @@ impl Run {
     }
 
     /// Messages in memory that are dead before `until`: those whose own time is
-    /// over, and at the head of each priority those whose time in the queue is.
+    /// over, and of those whose time in the queue is, the ones at the head of each
+    /// priority and the ones that were set aside.
     pub(super) fn dying(&self, until: Time) -> Vec<usize> {
         let mut dying = Vec::new();
         let mut live_heads = Vec::new();
@@ -174,10 +184,10 @@ impl Run {
             let resident = self.is_resident(entry.number);
             let own = entry.deadline.is_some_and(|deadline| deadline < until);
             let at_head = !live_heads.contains(&entry.level) && !self.page_before(entry);
-            let alone = at_head || entry.is_aside();
-            if resident && (own || alone && self.is_too_old(entry, until)) {
+            let seen = at_head || entry.aside;
+            if resident && (own || seen && self.is_too_old(entry, until)) {
                 dying.push(index);
-            } else {
+            } else if !entry.aside {
                 live_heads.push(entry.level);
             }
         }

@@ -17,6 +17,8 @@ pub(super) struct Store {
     /// In how many of them a message is.
     paged: HashMap<u64, u32>,
     next_page: u64,
+    /// Those that were there at the restart.
+    pub(super) restored: BTreeSet<u64>,
     pub(super) writing: Vec<PageOut>,
     /// Requested; some of them were read otherwise, or purged.
     pub(super) reading: Vec<PageIn>,
@@ -45,6 +47,13 @@ impl Store {
         page(offset)
     }
 
+    /// Whether that message waits in a page that nobody has read since the restart.
+    pub(super) fn is_unread_since_restart(&self, place: u64) -> bool {
+        let restored = self.restored.iter().filter_map(|page| self.pages.get(page));
+        let mut waiting = restored.filter(|page| page.class == SCHEDULED);
+        waiting.any(|page| page.messages.iter().any(|(of, _)| *of == place))
+    }
+
     /// Whether there was such a page.
     fn remove_page(&mut self, offset: u64) -> bool {
         let Some(page) = self.pages.remove(&offset) else {
@@ -64,6 +73,7 @@ impl Store {
     /// stored anew.
     pub(super) fn stop(&mut self) {
         self.pages.clear();
+        self.restored.clear();
         self.paged.clear();
         self.writing.clear();
         self.reading.clear();
@@ -119,7 +129,7 @@ impl Run {
         );
         if self.store.pages.is_empty() && out.tag.class != SCHEDULED {
             let older = self.messages.iter().filter(|entry| {
-                let of_list = entry.in_log && entry.level == out.tag.class;
+                let of_list = entry.in_log && !entry.aside && entry.level == out.tag.class;
                 of_list && entry.is_ready() && entry.number < out.first.0
             });
             let head: usize = older.map(|entry| entry.message.memory_bytes()).sum();
@@ -151,8 +161,8 @@ impl Run {
         }
     }
 
-    pub(super) fn page_wanted(&mut self) {
-        while let Some(wanted) = self.queue.page_wanted() {
+    pub(super) fn page_wanted(&mut self, ahead: bool) {
+        while let Some(wanted) = self.queue.page_wanted(ahead) {
             self.check_page(wanted);
             self.store.reading.push(wanted);
         }
@@ -210,6 +220,7 @@ impl Run {
         if class == SCHEDULED {
             if freed {
                 self.lose(&bad);
+                self.end_taken_back(&read);
                 self.wait_again(&read);
             }
         } else if self.was_visit(freed, &read, &bad, before) {
@@ -246,6 +257,14 @@ impl Run {
             .position(|one| one.is_ready() && dead(one))
         {
             self.bury(index, DeathReason::Expired);
+        }
+    }
+
+    /// Of what was read, some was taken back before.
+    fn end_taken_back(&mut self, read: &[u64]) {
+        let is_taken_back = |entry: &Entry| entry.taken_back && read.contains(&entry.number);
+        while let Some(index) = self.messages.iter().position(is_taken_back) {
+            self.gone(index);
         }
     }
 

@@ -16,7 +16,6 @@ impl Run {
     }
 
     pub(super) fn set_rules(&mut self, rules: QueueRules) {
-        let rules = self.features.restrict(rules);
         if rules.expires.is_some() && self.rules.expires.is_none() {
             self.used_at = self.now;
         }
@@ -93,6 +92,8 @@ impl Run {
         let next = self.queue.backlog.next().0;
         for (time, index) in due {
             let entry = &mut self.messages[index];
+            entry.aside = entry.group.is_some() && entry.holds_group();
+            entry.unknown_to_group = false;
             entry.state = State::Ready;
             // What was tried before has its place.
             if entry.deliver_at == Some(time) {
@@ -241,10 +242,12 @@ impl Run {
                 events.extend(entry.deadline);
             }
             let at_head = !levels.contains(&entry.level) && !self.page_before(entry);
-            levels.push(entry.level);
+            if !entry.aside {
+                levels.push(entry.level);
+            }
             if let Some(ttl) = self.rules.message_ttl
                 && resident
-                && (at_head || entry.is_aside())
+                && (at_head || entry.aside)
             {
                 events.push(after(entry.from, ttl));
             }

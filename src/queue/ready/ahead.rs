@@ -68,6 +68,12 @@ impl Ahead {
         self.window < self.slots.len()
     }
 
+    /// Whether the oldest run is one that was not even requested, or there is
+    /// none.
+    pub(super) fn window_is_empty(&self) -> bool {
+        self.window == 0
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.count
     }
@@ -343,7 +349,7 @@ impl PagedRun {
             if place < next || place >= end || run.len() >= self.count() {
                 continue;
             }
-            next = Sequence(place.0 + 1);
+            next = place.behind();
             stored_bytes += message.stored_bytes() as u64;
             run.push(place, message);
         }

@@ -40,6 +40,12 @@ impl DeliveredBefore {
         self.known.get(&place).map_or(0, |(_, due)| *due)
     }
 
+    /// Whether no message from that place on is known to have been delivered.
+    #[inline]
+    pub(in crate::queue) fn is_past(&self, place: Sequence) -> bool {
+        self.known.is_empty() && place >= self.redelivered_below
+    }
+
     /// Whether nothing is known of single messages.
     pub(in crate::queue) fn is_empty(&self) -> bool {
         self.known.is_empty()

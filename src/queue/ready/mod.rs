@@ -21,11 +21,11 @@ mod run;
 mod tail;
 
 use std::collections::BTreeMap;
+use std::collections::vec_deque::Drain;
 
 use self::ahead::{Ahead, Arrived, PagedRun};
 pub(super) use self::before::DeliveredBefore;
-pub(super) use self::run::Run;
-use self::run::Size;
+pub(super) use self::run::{Places, Run, Size};
 use self::tail::{Tail, Written};
 use super::paging::Limits;
 use super::{Journal, Loaded, PageIn, PageOut};
@@ -249,6 +249,32 @@ impl Ready {
         })
     }
 
+    /// How many of the oldest messages can be [taken out](Self::take_run) in one
+    /// go, up to `count_max`; no more than come to `bytes_max` octets, but one.
+    /// None if they have to be looked at one by one.
+    #[inline]
+    pub(super) fn run_at_hand(&mut self, count_max: usize, bytes_max: usize) -> (usize, Size) {
+        if !self.returned.is_empty() || (self.front.is_empty() && !self.advance()) {
+            return (0, Size::default());
+        }
+        self.front.measure(count_max, bytes_max)
+    }
+
+    /// Place of the first message of the run at hand.
+    pub(super) fn run_start(&self) -> Sequence {
+        self.front.first()
+    }
+
+    /// Takes the run out that was [found at hand](Self::run_at_hand).
+    pub(super) fn take_run(
+        &mut self,
+        count: usize,
+        size: Size,
+    ) -> (Places<'_>, Drain<'_, Message>) {
+        self.bytes -= size.stored_bytes;
+        self.front.take(count, size)
+    }
+
     /// Puts a message beside the log, at that position.
     pub(super) fn put_back(&mut self, position: Position, queued: Queued) {
         self.bytes += queued.message.stored_bytes() as u64;
@@ -361,6 +387,16 @@ impl Ready {
             return None;
         }
         self.ahead.request()
+    }
+
+    /// The run with the oldest messages, if it is in a page and nobody has asked
+    /// for it.
+    pub(super) fn oldest_wanted(&mut self) -> Option<PageIn> {
+        if self.front.is_empty() && self.ahead.window_is_empty() {
+            self.ahead.request()
+        } else {
+            None
+        }
     }
 
     /// A run was read; how many of its messages were lost. `None` if it is not

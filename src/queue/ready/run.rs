@@ -4,8 +4,9 @@
 //! come out of a restored queue: then each place may have to be listed.
 
 use std::collections::VecDeque;
+use std::collections::vec_deque::Drain;
 
-use crate::model::{Message, Sequence};
+use crate::model::{MEMORY_OVERHEAD_BYTES, Message, Sequence, SequenceRange};
 
 /// A run of messages, oldest first.
 #[derive(Clone, Debug, Default)]
@@ -19,11 +20,34 @@ pub(in crate::queue) struct Run {
     memory_bytes: u64,
 }
 
+/// The places of messages that are taken out, ascending.
+#[derive(Debug)]
+pub(in crate::queue) enum Places<'a> {
+    Range(SequenceRange),
+    Listed(Drain<'a, Sequence>),
+}
+
+impl Iterator for Places<'_> {
+    type Item = Sequence;
+
+    #[inline]
+    fn next(&mut self) -> Option<Sequence> {
+        match self {
+            Self::Range(range) => {
+                let first = range.first;
+                range.first.0 += 1;
+                (first < range.end).then_some(first)
+            }
+            Self::Listed(places) => places.next(),
+        }
+    }
+}
+
 /// What messages come to, in octets.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Size {
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::queue) struct Size {
     /// As stored.
-    pub(super) stored_bytes: u64,
+    pub(in crate::queue) stored_bytes: u64,
     /// In memory.
     pub(super) memory_bytes: u64,
 }
@@ -131,6 +155,40 @@ impl Run {
             self.pop_listed();
         }
         Some((place, message))
+    }
+
+    /// How many of the oldest messages come to `bytes_max` octets as stored, the
+    /// one that reaches them included, but no more than `count_max`.
+    pub(super) fn measure(&self, count_max: usize, bytes_max: usize) -> (usize, Size) {
+        let (mut count, mut stored_bytes) = (0, 0);
+        for message in self.messages.iter().take(count_max) {
+            count += 1;
+            stored_bytes += message.stored_bytes();
+            if stored_bytes >= bytes_max {
+                break;
+            }
+        }
+        let size = Size {
+            stored_bytes: stored_bytes as u64,
+            memory_bytes: (stored_bytes + count * MEMORY_OVERHEAD_BYTES) as u64,
+        };
+        (count, size)
+    }
+
+    /// Takes out the oldest messages, as many as were [measured](Self::measure).
+    pub(super) fn take(&mut self, count: usize, size: Size) -> (Places<'_>, Drain<'_, Message>) {
+        self.memory_bytes -= size.memory_bytes;
+        let places = if self.listed.is_empty() {
+            let first = self.first;
+            self.first.0 += count as u64;
+            Places::Range(SequenceRange::new(first, count as u64))
+        } else {
+            if let Some(next) = self.listed.get(count) {
+                self.first = *next;
+            }
+            Places::Listed(self.listed.drain(..count))
+        };
+        (places, self.messages.drain(..count))
     }
 
     /// The first message.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::model_test::message::{Spec, number};
+use super::paging::Limits;
 use super::*;
 use crate::model::{
     ConnectionId, ConsumerKey, DeathReason, ExchangeName, Now, QueueRules, QueueSettings,
@@ -11,7 +12,9 @@ use crate::model::{
 
 mod consumers;
 mod limits;
+mod restarts;
 mod returns;
+mod taking_back;
 mod time;
 
 /// A queue, its clock, and a host that does its duty after each command.
@@ -25,12 +28,24 @@ struct Bench {
 
 impl Bench {
     fn with(rules: QueueRules) -> Self {
+        Self::limited(rules, Limits::default())
+    }
+
+    fn limited(rules: QueueRules, limits: Limits) -> Self {
+        Self::made(rules, Restored::default(), limits)
+    }
+
+    fn restored(rules: QueueRules, restored: Restored) -> Self {
+        Self::made(rules, restored, Limits::default())
+    }
+
+    fn made(rules: QueueRules, restored: Restored, limits: Limits) -> Self {
         let settings = QueueSettings {
             rules,
             ..QueueSettings::default()
         };
         Self {
-            queue: Queue::new(settings, at(START)),
+            queue: Queue::with_limits(settings, restored, limits, at(START)),
             now: START,
             next: 0,
             delivered: Vec::new(),

@@ -1,7 +1,6 @@
 //! TTLs, schedules and the expiry of the queue.
 
 use super::super::model_test::message::Later;
-use super::super::paging::Limits;
 use super::*;
 
 #[test]
@@ -127,6 +126,28 @@ fn scheduled_messages_come_by_time_and_then_by_place() {
     bench.advance(30);
     bench.publish(&plain());
     assert_eq!(bench.get_all(), [2, 4, 1, 3, 0, 5]);
+}
+
+#[test]
+fn what_comes_to_the_head_because_others_are_set_aside_dies_in_time() {
+    let mut bench = Bench::with(QueueRules {
+        message_ttl: Some(16),
+        group_header: Some("group".into()),
+        ..QueueRules::default()
+    });
+    bench.consume(1);
+    let later = Some(Later::After(1));
+    bench.publish(&Spec { later, ..plain() });
+    // It is released late, and so stands behind what dies after it.
+    bench.now += 3;
+    let mut messages = [1, 2]
+        .map(|number| of_group(1).message(number, bench.now))
+        .to_vec();
+    bench.queue.publish(&mut messages, at(bench.now));
+    let now = at(bench.now);
+    assert!(!bench.queue.deliver(1, now, &mut bench.delivered));
+    assert_eq!(bench.delivered(), [1]);
+    assert_eq!(bench.queue.next_due(), Some(START + 19));
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn bad_entries(header: &PageHeader, payload: &[u8]) -> Vec<(Range<usize>, Vec<Se
             bad.push((at..octets.start, places(expected, place)));
         }
         at = octets.end;
-        expected = Sequence(place.0.saturating_add(1));
+        expected = place.behind();
     });
     let end = header.payload_bytes as usize;
     if at < end {

@@ -295,12 +295,18 @@ impl LogFiles {
     /// nothing before it, such a file looks as if it had lost what it held.
     pub(super) fn release_blank(&mut self) -> io::Result<()> {
         let is_blank = |file: &OldFile| file.used <= FILE_HEADER_BYTES as u64;
+        let mut any = false;
         while let Some(index) = self.older.iter().position(is_blank) {
             if let Some(file) = self.older.remove(index) {
                 self.release(file)?;
+                any = true;
             }
         }
-        Ok(())
+        match any {
+            // A power cut must not leave this one's name and take older ones'.
+            true => self.files.sync_names().map_err(never_full),
+            false => Ok(()),
+        }
     }
 
     /// Before there is a current file: gives back what is not needed beside the

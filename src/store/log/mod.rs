@@ -7,6 +7,7 @@ mod files;
 mod payload;
 mod reclaim;
 mod record;
+mod room;
 mod scan;
 mod spare;
 mod writer;

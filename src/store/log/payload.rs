@@ -199,7 +199,7 @@ fn put_names(out: &mut Vec<u8>, names: &[Names]) {
         put_count(out, of_queue.seen.len());
         for (time, name) in &of_queue.seen {
             octets::put_u64(out, *time);
-            out.extend_from_slice(&name.0);
+            out.extend_from_slice(&name.octets());
         }
     }
 }
@@ -436,7 +436,7 @@ fn read_names(layout: Layout, reader: &mut Reader<'_>) -> Option<Vec<Names>> {
         for _ in 0..reader.count(NAME_BYTES)? {
             of_queue
                 .seen
-                .push((reader.u64()?, NameHash(reader.array()?)));
+                .push((reader.u64()?, NameHash::from_octets(reader.array()?)));
         }
         names.push(of_queue);
     }

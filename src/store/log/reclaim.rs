@@ -9,8 +9,6 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::store::octets::ALIGNMENT;
-
 use super::carry::{Carry, PlacesOf};
 use super::record::{FLAG_CARRIED, RecordKind};
 use super::spare::Urgency;
@@ -29,71 +27,85 @@ impl LogWriter {
         self.reclaim_at = Some(now + RECLAIM_EVERY);
         self.log.release_done(&self.ledger)?;
         for number in self.log.emptiest(&self.ledger, CANDIDATES) {
-            let Some((needed, bytes)) = self.needed_of(number)? else {
+            let Some(needed) = self.needed_of(number)? else {
                 continue;
             };
-            if !self.take_room(bytes)? {
+            if !self.write_again(&needed)? {
                 continue;
-            }
-            for (payload, places) in needed {
-                if !self.write_record(RecordKind::Messages, FLAG_CARRIED, &payload)? {
-                    // The file stays, and what was written is there twice.
-                    debug_assert!(false, "there was room for all of it");
-                    return Ok(());
-                }
-                for (queue, places) in places {
-                    self.log.add_places(queue, places);
-                }
             }
             self.names_moved(number);
             // As with every file that goes: what replaces it is durable.
             self.sync()?;
             self.log.release_number(number)?;
             self.reclaim_at = Some(now);
-            tracing::debug!(number, bytes, "a file of the log was emptied");
+            tracing::debug!(number, "a file of the log was emptied");
             return Ok(());
         }
         Ok(())
     }
 
-    /// What is still needed of a file and the octets that it takes as records;
-    /// `None` if that is more than half of the file.
-    fn needed_of(&self, number: u64) -> io::Result<Option<(Needed, u64)>> {
+    /// What is still needed of a file; `None` if that is so much that little would
+    /// come of writing it again.
+    fn needed_of(&self, number: u64) -> io::Result<Option<Needed>> {
         let Some(file) = self.log.file(number) else {
             return Ok(None);
         };
+        let worth_it = file.capacity.min(self.spares.file_bytes()) / 3 * 2;
         let mut carry = Carry::new(file);
         let (mut needed, mut bytes) = (Vec::new(), 0);
         while let Some((payload, places)) = carry.next_needed(&self.ledger)? {
             bytes += record_bytes(payload.len());
-            if bytes > file.capacity / 2 {
+            if bytes > worth_it {
                 return Ok(None);
             }
             needed.push((payload, places));
         }
         if let Some(names) = self.names_of(number) {
             bytes += record_bytes(names.len());
-            if bytes > file.capacity / 2 {
+            if bytes > worth_it {
                 return Ok(None);
             }
             needed.push((names, Vec::new()));
         }
-        Ok(Some((needed, bytes)))
+        Ok(Some(needed))
     }
 
-    /// Sees to room for records of so many octets, beside what settlements may
-    /// need; `false` if the files that are kept back are too few. The file that
-    /// is emptied becomes the next one of them.
-    fn take_room(&mut self, bytes: u64) -> io::Result<bool> {
-        let fits = bytes + self.log.capacity() / 8 <= self.log.room();
-        if fits && (self.log.has_messages() || self.spares.count() > 0) {
-            return Ok(true);
-        }
-        if self.spares.count() < 2 {
+    /// Writes records into what room the current file has and then into one of the
+    /// files that are kept back: the file that is emptied becomes the next one of
+    /// them. `false` if there is no room; then some may be there twice.
+    ///
+    /// The current file is filled first, or files would be exchanged for others
+    /// that are no better filled, over and over.
+    fn write_again(&mut self, needed: &Needed) -> io::Result<bool> {
+        let bytes_of = |(payload, _): &(Vec<u8>, _)| record_bytes(payload.len());
+        let mut left: u64 = needed.iter().map(bytes_of).sum();
+        if !self.takes(left) && self.spares.count() < 2 {
             return Ok(false);
         }
-        let bytes = bytes + ALIGNMENT as u64;
-        self.make_room(bytes, Urgency::Settlements)
+        let mut rolled = false;
+        for one @ (payload, places) in needed {
+            let bytes = bytes_of(one);
+            if !rolled && !self.takes(bytes) {
+                // It has room for all that is left.
+                rolled = self.make_room(left, Urgency::Settlements)?;
+                if !rolled {
+                    return Ok(false);
+                }
+            }
+            self.put_record(RecordKind::Messages, FLAG_CARRIED, payload)?;
+            for (queue, places) in places {
+                self.log.add_places(*queue, *places);
+            }
+            left -= bytes;
+        }
+        Ok(true)
+    }
+
+    /// Whether the current file takes so many octets, beside what settlements may
+    /// need.
+    fn takes(&self, bytes: u64) -> bool {
+        bytes + self.log.capacity() / 8 <= self.log.room()
+            && (self.log.has_messages() || self.spares.count() > 0)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::HashSet;
 
-use crate::model::{Fsync, NameHash, QueueId, Ticket};
+use crate::model::{Fsync, NameHash, QueueId, Sequence, SequenceRange, Ticket};
 use crate::store::files::{self, Files};
 use crate::store::ledger::{Done, Ledger};
 use crate::store::octets::{self, ALIGNMENT};
@@ -39,8 +39,8 @@ pub(in crate::store) struct LogWriter {
     pub(super) ledger: Ledger,
     pub(super) log: LogFiles,
     pub(super) spares: Arc<SpareFiles>,
-    pager: Sender<Job>,
-    settings: LogSettings,
+    pub(super) pager: Sender<Job>,
+    pub(super) settings: LogSettings,
     pub(super) log_bytes_max: u64,
     pub(super) carry: Option<Carry>,
     /// When files are emptied again to make room, while that is worth a try.
@@ -50,7 +50,7 @@ pub(in crate::store) struct LogWriter {
     last_sync: Instant,
     last_sweep: Instant,
     /// Room was last found missing; not tried again at once.
-    full_since: Option<Instant>,
+    pub(super) full_since: Option<Instant>,
     /// Segments that are not needed any more.
     done: Vec<Done>,
     sparse: Sparse,
@@ -193,6 +193,18 @@ impl LogWriter {
                     self.shared.refused_names.take(queue);
                     let _ = self.pager.send(Job::Forget(queue));
                 }
+                Control::Empty(queue) => {
+                    let of_queue = taken.runs.iter().filter(|(of, _)| *of == queue);
+                    let waiting = of_queue.map(|(_, places)| places.end);
+                    let end = waiting.chain(self.ledger.next(queue)).max();
+                    let all = end.map(|end| SequenceRange {
+                        first: Sequence(0),
+                        end,
+                    });
+                    taken
+                        .settled
+                        .extend(all.map(|range| Settled { queue, range }));
+                }
             }
         }
     }
@@ -282,6 +294,7 @@ impl LogWriter {
             }
             if until == next {
                 let bytes = (end_of(next) - start) as u64;
+                self.settlements_before_new_file(taken)?;
                 if !self.make_room(bytes, Urgency::Messages)? {
                     self.refuse(&taken.records[next..], failed);
                     return Ok(());
@@ -379,24 +392,40 @@ impl LogWriter {
     }
 
     fn settlements(&mut self, taken: &mut Pending) -> io::Result<()> {
-        if taken.settled.is_empty() && taken.returned.is_empty() {
+        let Some(payload) = settlements_payload(taken) else {
             return Ok(());
-        }
-        merge(&mut taken.settled);
-        let mut payload = Vec::new();
-        put_settlements(&mut payload, &taken.settled, &taken.returned);
-        if !self.write_record(RecordKind::Settled, 0, &payload)? {
+        };
+        if self.write_record(RecordKind::Settled, 0, &payload)? {
+            self.settled(taken);
+        } else {
             self.shared
                 .put_back(&mut taken.settled, &mut taken.returned);
-            return Ok(());
         }
-        for returned in &taken.returned {
+        Ok(())
+    }
+
+    /// Writes settlements into the file that there is, if it takes them: where
+    /// another has to be made first, whoever acked must not wait for that. They
+    /// may be of messages that come behind them.
+    fn settlements_before_new_file(&mut self, taken: &mut Pending) -> io::Result<()> {
+        if let Some(payload) = settlements_payload(taken)
+            && record_bytes(payload.len()) <= self.log.room()
+        {
+            self.put_record(RecordKind::Settled, 0, &payload)?;
+            self.settled(taken);
+        }
+        Ok(())
+    }
+
+    /// These settlements were written.
+    fn settled(&mut self, taken: &mut Pending) {
+        for returned in taken.returned.drain(..) {
             let came_back = (returned.deliveries, returned.due);
             self.ledger
                 .returned(returned.queue, returned.place, came_back);
         }
         self.settle(&taken.settled);
-        Ok(())
+        taken.settled.clear();
     }
 
     fn settle(&mut self, settled: &[Settled]) {
@@ -420,24 +449,13 @@ impl LogWriter {
         Ok(true)
     }
 
-    /// Whether the current file takes a record with such a payload, without
-    /// what is kept back.
-    pub(super) fn has_room(&self, payload_bytes: usize) -> bool {
-        let room = self.log.room().saturating_sub(self.log.reserve());
-        record_bytes(payload_bytes) <= room
-    }
-
-    pub(super) fn make_room_for(&mut self, payload_bytes: usize) -> io::Result<bool> {
-        self.make_room(record_bytes(payload_bytes), Urgency::Messages)
-    }
-
-    /// Whether room was missing when it was last looked for, and none is in
-    /// sight.
-    pub(super) fn is_full(&self) -> bool {
-        self.full_since.is_some() && self.spares.is_empty(Urgency::Messages)
-    }
-
-    fn put_record(&mut self, kind: RecordKind, flags: u8, payload: &[u8]) -> io::Result<()> {
+    /// Appends one record of the log's own to the current file, which has room.
+    pub(super) fn put_record(
+        &mut self,
+        kind: RecordKind,
+        flags: u8,
+        payload: &[u8],
+    ) -> io::Result<()> {
         self.last_index += 1;
         let header = Header {
             layout: Layout::V2,
@@ -455,63 +473,6 @@ impl LogWriter {
         octets::pad(&mut record);
         record.extend_from_slice(&[0; ALIGNMENT]);
         self.log.append(&record)
-    }
-
-    /// Goes on in another file that takes `bytes`; `false` if the disk is full.
-    pub(super) fn make_room(&mut self, bytes: u64, urgency: Urgency) -> io::Result<bool> {
-        let pause = |since: Instant| since.elapsed() < FULL_PAUSE && self.spares.is_empty(urgency);
-        if self.full_since.is_some_and(pause) {
-            return Ok(false);
-        }
-        // What was written so far counts as settled in the new file's
-        // checkpoint, so it must not be less durable than that.
-        self.sync()?;
-        match self.roll(bytes, urgency) {
-            Ok(()) => {
-                if urgency == Urgency::Messages && self.full_since.take().is_some() {
-                    tracing::info!("there is room for the log again");
-                }
-                Ok(true)
-            }
-            Err(error) if files::is_full(&error) => {
-                if self.full_since.is_none() {
-                    tracing::error!(%error, "no room for the log: messages are refused");
-                }
-                self.full_since = Some(Instant::now());
-                self.log.release_done(&self.ledger)?;
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// A new file, which begins with a checkpoint: what older ones say of
-    /// settlements is not needed any more.
-    fn roll(&mut self, bytes: u64, urgency: Urgency) -> io::Result<()> {
-        let (first, share) = (self.log.without_messages(), self.log.names_share());
-        let moving = self.ledger.names.to_move(first, share);
-        let mut checkpoint = Vec::new();
-        put_checkpoint(&mut checkpoint, &self.ledger.checkpoint(&moving));
-        let own = record_bytes(checkpoint.len());
-        // At the start the older files alone know what is settled, until the
-        // checkpoint is durable.
-        if self.log.has_current() {
-            self.log.release_done(&self.ledger)?;
-        }
-        self.log.roll(bytes + own, urgency)?;
-        // There is no way back to the older file, even if all that is missing
-        // is room.
-        self.put_record(RecordKind::Checkpoint, 0, &checkpoint)
-            .map_err(files::never_full)?;
-        if !moving.is_empty() {
-            // Files go that had them, however seldom else anything is synced.
-            self.sync().map_err(files::never_full)?;
-            self.ledger.names.moved(&moving, self.log.number());
-        }
-        if self.spares.is_empty(Urgency::Messages) {
-            let _ = self.pager.send(Job::Prepare);
-        }
-        Ok(())
     }
 
     fn sync_if_due(&mut self) -> io::Result<()> {
@@ -557,17 +518,6 @@ impl LogWriter {
         }
     }
 
-    /// Whether the log is longer than it is set to be, for want of a better
-    /// place for what it holds.
-    pub(super) fn is_overgrown(&self, total_bytes: u64) -> bool {
-        total_bytes > self.settings.log_bytes
-    }
-
-    /// The log's limit, less what it was given beyond its setting.
-    pub(super) fn shrunk_limit(&self) -> u64 {
-        (self.log_bytes_max - self.log_bytes_max / 8).max(self.settings.log_bytes)
-    }
-
     /// The last checkpoint: it says that nothing was cut off.
     fn finish(&mut self) -> io::Result<()> {
         self.segment_events();
@@ -610,6 +560,17 @@ pub(super) fn record_bytes(payload_bytes: usize) -> u64 {
     (HEADER_BYTES + payload_bytes).next_multiple_of(ALIGNMENT) as u64
 }
 
+/// What was settled and what came back, as a record; `None` if nothing was.
+fn settlements_payload(taken: &mut Pending) -> Option<Vec<u8>> {
+    if taken.settled.is_empty() && taken.returned.is_empty() {
+        return None;
+    }
+    merge(&mut taken.settled);
+    let mut payload = Vec::new();
+    put_settlements(&mut payload, &taken.settled, &taken.returned);
+    Some(payload)
+}
+
 /// Joins what belongs together, whoever settled it.
 fn merge(settled: &mut Vec<Settled>) {
     settled.sort_by_key(|one| (one.queue, one.range.first));
@@ -627,5 +588,3 @@ const SWEEP_EVERY: Duration = Duration::from_millis(if cfg!(test) { 3 } else { 2
 /// What syncs may take lately for somebody to wait for one who has other things
 /// to do.
 const QUICK_SYNC: Duration = Duration::from_micros(500);
-/// How long no other file is tried after the disk was found full.
-const FULL_PAUSE: Duration = Duration::from_millis(100);

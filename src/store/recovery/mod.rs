@@ -211,9 +211,10 @@ impl Recovering<'_> {
     }
 
     /// What was read may have come from the system's cache: a process that was
-    /// killed had no time to sync it. It counts from here on.
+    /// killed had no time to sync it, not even where it had written that it ends
+    /// cleanly. It counts from here on.
     fn sync_log(&self) -> Result<(), StoreError> {
-        match self.older.back().filter(|_| !self.was_clean) {
+        match self.older.back() {
             Some(last) => {
                 let name = log::log_name(last.number);
                 last.handle.sync().map_err(StoreError::io(&name))
@@ -246,6 +247,9 @@ impl Recovering<'_> {
                 self.settle(&settlements.settled);
                 for one in settlements.returned {
                     if let Some(queue) = self.queues.get_mut(&one.queue) {
+                        // It may be written before its message, which is then
+                        // missing: another one must not get its place.
+                        queue.next = queue.next.max(one.place.behind());
                         let known = queue.returned.entry(one.place).or_default();
                         *known = (one.deliveries, one.due).max(*known);
                     }

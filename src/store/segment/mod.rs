@@ -7,6 +7,7 @@ mod page;
 mod pager;
 mod places;
 mod registry;
+mod syncing;
 
 pub use page::PageContent;
 #[cfg(test)]
@@ -19,3 +20,4 @@ pub(super) use pager::{Job, Pager, SegmentEvent};
 pub use pager::{PageOutJob, PageSource};
 pub(super) use places::read_ranges;
 pub(super) use registry::{Registry, SegmentNumber, segment_number};
+pub(super) use syncing::syncing;

@@ -1,4 +1,4 @@
-//! The thread that writes pages, makes them durable and removes files, so that
+//! The thread that writes pages, has them made durable and removes files, so that
 //! neither queues nor group commits wait for it.
 
 use std::fmt;
@@ -17,6 +17,7 @@ use crate::store::shared::Shared;
 
 use super::page::{SEGMENT_HEADER_BYTES, encode_page, segment_header};
 use super::registry::{Registry, scratch_name, segment_name};
+use super::syncing::{Dirty, Round, Syncer};
 
 /// Messages to be written, in the order of their places, which the pager goes
 /// through on its own thread.
@@ -134,15 +135,16 @@ pub(in crate::store) struct Pager {
     scratch_pages: HashMap<u64, u32>,
     /// Pages of durable queues in each file written to since the start.
     durable_pages: HashMap<u64, u64>,
-    /// Files with pages that are not durable yet.
+    /// Files with pages that no round of syncs has yet.
     dirty: HashMap<u64, Dirty>,
     dirty_bytes: u64,
-    /// When the first of the pages was written that are not durable yet.
+    /// When the first of those pages was written.
     dirty_since: Option<Instant>,
     /// Whether a file was created since names were last made durable.
     names_dirty: bool,
     /// Pages are not written before then: the last try failed.
     stalled_until: Option<Instant>,
+    syncer: Syncer,
     buffer: Vec<u8>,
 }
 
@@ -152,19 +154,13 @@ struct Open {
     used_bytes: u64,
 }
 
-struct Dirty {
-    queue: QueueId,
-    handle: Arc<dyn StoreFile>,
-    used_bytes: u64,
-    places: Vec<SequenceRange>,
-}
-
 impl Pager {
     pub(in crate::store) fn new(
         files: Arc<dyn Files>,
         shared: Arc<Shared>,
         registry: Arc<Registry>,
         spares: Arc<SpareFiles>,
+        syncer: Syncer,
         segment_bytes: u64,
         next_file: u64,
     ) -> Self {
@@ -183,6 +179,7 @@ impl Pager {
             dirty_since: None,
             names_dirty: false,
             stalled_until: None,
+            syncer,
             buffer: Vec::new(),
         }
     }
@@ -210,8 +207,14 @@ impl Pager {
             let due = self
                 .dirty_since
                 .is_some_and(|since| since.elapsed() >= SYNC_AFTER);
-            if due || self.dirty_bytes >= SYNC_BYTES {
-                self.sync();
+            if self.dirty_bytes >= SYNC_BYTES {
+                // Not more than that beside what is on its way.
+                self.syncer.wait();
+                self.begin_sync();
+            } else if due && self.syncer.is_idle() {
+                self.begin_sync();
+            } else if due {
+                self.dirty_since = Some(Instant::now());
             }
         }
         self.sync();
@@ -354,6 +357,7 @@ impl Pager {
         self.dirty_since.get_or_insert_with(Instant::now);
         self.dirty_bytes += used_bytes - open.used_bytes;
         let dirty = self.dirty.entry(open.file).or_insert_with(|| Dirty {
+            file: open.file,
             queue,
             handle: Arc::clone(&open.handle),
             used_bytes,
@@ -408,39 +412,24 @@ impl Pager {
         })
     }
 
-    /// Makes all pages durable that are not, and tells the log; `false` if that
-    /// failed, and the store with it.
-    pub(super) fn sync(&mut self) -> bool {
+    /// Has pages made durable that are not; the log is told. No others may be on
+    /// their way.
+    fn begin_sync(&mut self) {
         self.dirty_since = None;
         self.dirty_bytes = 0;
-        if self.dirty.is_empty() {
-            return true;
-        }
-        let dirty = std::mem::take(&mut self.dirty);
-        let synced = dirty
-            .values()
-            .try_for_each(|dirty| dirty.handle.sync())
-            .and_then(|()| {
-                if std::mem::take(&mut self.names_dirty) {
-                    self.files.sync_names()?;
-                }
-                Ok(())
-            });
-        if let Err(error) = synced {
-            // What is in the segments is nobody's guess now, and the log may
-            // not be shortened any more.
-            self.shared.fail(&format!("cannot sync a segment: {error}"));
-            return false;
-        }
-        for (file, dirty) in dirty {
-            self.segment_event(SegmentEvent::Synced {
-                queue: dirty.queue,
-                file,
-                durable_bytes: dirty.used_bytes,
-                places: dirty.places,
+        if !self.dirty.is_empty() {
+            self.syncer.begin(Round {
+                files: self.dirty.drain().map(|(_, dirty)| dirty).collect(),
+                names: std::mem::take(&mut self.names_dirty),
             });
         }
-        true
+    }
+
+    /// Makes all pages durable; `false` if that failed, and the store with it.
+    pub(super) fn sync(&mut self) -> bool {
+        let before = self.syncer.wait();
+        self.begin_sync();
+        self.syncer.wait() && before
     }
 
     fn free(&mut self, page: Page) {

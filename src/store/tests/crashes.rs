@@ -1,9 +1,13 @@
 //! Crashes at every operation: of a life, and of the recovery after it.
 
+use std::sync::Arc;
+
+use crate::store::Store;
+use crate::store::files::Files;
 use crate::store::files::simulated::{Fault, Simulated};
 
-use super::world::World;
-use super::{case, thorough};
+use super::world::{World, settings};
+use super::{QUEUE, append, case, first_loss, open_simulated, places, thorough, wait};
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +120,56 @@ fn a_crash_during_recovery_loses_nothing() {
             }
         }
     }
+}
+
+/// The file that a killed broker had not begun is gone before the older ones
+/// are: alone beside a younger one it looks as if it had lost what it held.
+#[test]
+fn a_file_that_was_never_begun_is_not_taken_for_a_loss() {
+    let mut never_begun = 0;
+    for at in 1..12 {
+        let disk = Simulated::new(at);
+        open_simulated(&disk).store.close();
+        disk.plan(Some(Fault::Crash { at }));
+        drop(World::new(at).open(&disk));
+        let disk = disk.after_kill();
+        let names = disk.names().expect("the disk is alive");
+        never_begun += names.iter().filter(|name| name.starts_with("log-")).count() / 2;
+        let opened = open_simulated(&disk);
+        for seed in 0..64 {
+            let opened = open_simulated(&disk.after_power_cut(seed));
+            assert_eq!(first_loss(&opened), None, "crash at {at}, seed {seed}");
+        }
+        drop(opened);
+    }
+    assert!(never_begun > 0);
+}
+
+/// Who is killed while it stops may have written that it ended cleanly, and not
+/// have synced that: the next life begins with it all the same.
+#[test]
+fn the_end_of_a_life_that_was_cut_short_is_not_missed() {
+    let mut ended_cleanly = 0;
+    for at in 1..40 {
+        let disk = Simulated::new(at);
+        disk.plan(Some(Fault::Crash { at }));
+        let files = Arc::new(disk.clone());
+        drop(Store::open(files, &settings(), &[QUEUE], Box::new(|| {})));
+        if !disk.crashed() {
+            break;
+        }
+        let disk = disk.after_kill();
+        let opened = open_simulated(&disk);
+        ended_cleanly += u32::from(opened.report.records > 0 && opened.report.clean);
+        opened.store.register(QUEUE);
+        wait(&opened.store, append(&opened.store, 0, 1));
+        for seed in 0..64 {
+            let opened = open_simulated(&disk.after_power_cut(seed));
+            assert_eq!(first_loss(&opened), None, "crash at {at}, seed {seed}");
+            assert_eq!(places(&opened), [0], "crash at {at}, seed {seed}");
+        }
+    }
+    assert!(ended_cleanly > 0);
 }
 
 /// Steps of a life that is cut off.

@@ -1,13 +1,15 @@
 //! Operations that fail, one at a time, and a disk that fills up.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::{Sequence, Verdict};
+use crate::store::files::Files;
 use crate::store::files::simulated::{Fault, Operation, Simulated};
 
-use super::world::{World, wait};
-use super::{case, thorough};
+use super::world::{self, World, wait};
+use super::{QUEUE, Store, StoreSettings, append, case, open_simulated, places, settle, thorough};
 
 const STEPS: u32 = 120;
 
@@ -29,6 +31,40 @@ fn counts(script: u64) -> Vec<(Operation, u64)> {
     ];
     all.map(|operation| (operation, disk.count(operation)))
         .to_vec()
+}
+
+/// To make a new file takes long. Who is killed meanwhile had written down what
+/// was settled before.
+#[test]
+fn settlements_do_not_wait_for_a_new_file() {
+    let disk = Simulated::new(1);
+    let opened = open_simulated(&disk);
+    let spares = || {
+        let names = disk.names().expect("the disk is alive");
+        names
+            .iter()
+            .filter(|name| name.starts_with("spare-"))
+            .count()
+    };
+    while spares() < 3 {
+        std::thread::yield_now();
+    }
+    opened.store.register(QUEUE);
+    let ticket = append(&opened.store, 0, 3);
+    wait(&opened.store, ticket);
+    disk.plan(Some(Fault::Fail {
+        operation: Operation::Create,
+        nth: 1,
+        error: io::ErrorKind::Other,
+    }));
+    settle(&opened.store, 0, 2);
+    // No spare file takes so many in one record.
+    append(&opened.store, 3, 100);
+    while opened.store.failure().is_none() {
+        std::thread::yield_now();
+    }
+    let again = open_simulated(&disk.after_kill());
+    assert_eq!(places(&again), [2]);
 }
 
 /// A life in which one operation fails, then a power cut.
@@ -148,6 +184,57 @@ fn fill_and_drain(seed: u64) {
     survivor.resize(1 << 20);
     let opened = world.open(&survivor).expect("it opens again");
     world.check(&opened);
+}
+
+/// The room of what was settled is put together for new messages wherever it
+/// lies, and no file is exchanged for another that is no better filled.
+#[test]
+fn what_is_left_on_a_full_disk_is_put_together_once() {
+    for settled in [28, 32, 36] {
+        let disk = Simulated::new(settled);
+        disk.resize(1 << 20);
+        let settings = StoreSettings {
+            log_bytes: 512 * 1024,
+            ..world::settings()
+        };
+        let files = Arc::new(disk.clone());
+        let opened = Store::open(files, &settings, &[QUEUE], Box::new(|| {})).expect("it opens");
+        let store = &opened.store;
+        store.register(QUEUE);
+        let is_taken = |place| {
+            let ticket = append(store, place, 1);
+            wait(store, ticket);
+            store.progress().verdict(ticket) == Verdict::Stored
+        };
+        let filled = (0..).find(|place| !is_taken(*place)).expect("it ends");
+        for from in (0..filled).step_by(64) {
+            settle(store, from, settled.min(filled - from));
+        }
+        let until = Instant::now() + Duration::from_secs(10);
+        let (mut next, mut taken) = (filled + 1, 0);
+        while taken < filled * settled / 64 / 2 {
+            let late = Instant::now() > until;
+            assert!(!late, "{taken} of {filled} after {settled} of 64 settled");
+            taken += u64::from(is_taken(next));
+            next += 1;
+        }
+        // Filled again. What is left is no work.
+        while is_taken(next) {
+            next += 1;
+        }
+        let begun = || disk.count(Operation::Rename);
+        let mut before = begun();
+        loop {
+            std::thread::sleep(Duration::from_millis(300));
+            let now = begun();
+            if now == before {
+                break;
+            }
+            assert!(Instant::now() < until, "files come and go for ever");
+            before = now;
+        }
+        assert_eq!(store.failure(), None);
+    }
 }
 
 /// Whatever is left of it: each start leaves the next one what it needs.

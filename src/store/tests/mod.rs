@@ -17,13 +17,16 @@ mod versions;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use crate::model::{Message, PageTag, QueueId, Sequence, SequenceRange, Ticket};
+use crate::model::{Message, Page, PageTag, QueueId, Sequence, SequenceRange, Ticket};
 
 use super::files::simulated::Simulated;
-use super::{Disk, NewRecord, Opened, RecoveredContent, Run, Settled, Store, StoreSettings};
+use super::{
+    Damage, DamageKind, Disk, NewRecord, Opened, PageOutJob, RecoveredContent, Returned, Run,
+    Settled, Store, StoreSettings,
+};
 
 /// Whether to try everything.
 fn thorough() -> bool {
@@ -49,6 +52,12 @@ fn open(directory: &std::path::Path) -> Opened {
 fn open_simulated(disk: &Simulated) -> Opened {
     let files = Arc::new(disk.clone());
     Store::open(files, &world::settings(), &[QUEUE], Box::new(|| {})).expect("it opens")
+}
+
+/// The first place that recovery found to have lost what was durable.
+fn first_loss(opened: &Opened) -> Option<&(String, Damage)> {
+    let mut damages = opened.report.damages.iter();
+    damages.find(|(_, damage)| damage.kind == DamageKind::Lost)
 }
 
 fn message(number: u64) -> Message {
@@ -83,6 +92,21 @@ fn settle(store: &Store, first: u64, count: u64) {
         }],
         &[],
     );
+}
+
+/// Writes messages into a page and waits for it.
+fn page_out(store: &Store, tag: PageTag, messages: Vec<(Sequence, Message)>) -> Page {
+    let (done, written) = mpsc::channel();
+    store.page_out(PageOutJob {
+        queue: QUEUE,
+        durable: true,
+        first: messages.first().expect("there are some").0,
+        tag,
+        messages: Box::new(messages),
+        done: Box::new(move |page| done.send(page).expect("it is waited for")),
+    });
+    let page = written.recv().expect("the pager is alive");
+    page.expect("there is room")
 }
 
 fn wait(store: &Store, ticket: Ticket) {
@@ -139,6 +163,50 @@ fn what_was_appended_and_not_settled_is_there_again() {
             opened.store.close();
             break;
         }
+    }
+}
+
+/// A queue that is to go lets go of its messages, those included that the log's
+/// thread has not got yet.
+#[test]
+fn nothing_is_left_of_a_queue_that_was_emptied() {
+    for paged in [false, true] {
+        let disk = Simulated::new(0);
+        let opened = open_simulated(&disk);
+        let store = &opened.store;
+        let ticket = append(store, 0, 10);
+        wait(store, ticket);
+        if paged {
+            let messages = (0..10).map(|place| (Sequence(place), message(place)));
+            page_out(store, PageTag::default(), messages.collect());
+        }
+        append(store, 10, 10);
+        store.empty(QUEUE);
+        store.close();
+        let opened = open_simulated(&disk);
+        assert!(places(&opened).is_empty());
+        assert_eq!(opened.queues[0].next, Sequence(20));
+    }
+}
+
+/// It was written before its message, and then the power went.
+#[test]
+fn a_return_keeps_the_place_of_its_message() {
+    let disk = Simulated::new(0);
+    let opened = open_simulated(&disk);
+    let returned = Returned {
+        queue: QUEUE,
+        place: Sequence(4),
+        deliveries: 1,
+        due: 0,
+    };
+    opened.store.settle(&[], &[returned]);
+    // Whatever waits is written together.
+    wait(&opened.store, append(&opened.store, 0, 1));
+    let killed = disk.after_kill();
+    opened.store.close();
+    for disk in [killed, disk] {
+        assert_eq!(open_simulated(&disk).queues[0].next, Sequence(5));
     }
 }
 
@@ -211,16 +279,8 @@ fn a_page_waits_for_the_log_to_have_its_messages() {
         count: 1,
     };
     let ticket = opened.store.append(&[acknowledged], &[run], &[message(1)]);
-    let (done, written) = std::sync::mpsc::channel();
-    opened.store.page_out(super::PageOutJob {
-        queue: QUEUE,
-        durable: true,
-        first: Sequence(1),
-        tag: PageTag::default(),
-        messages: Box::new(vec![(Sequence(1), message(1))]),
-        done: Box::new(move |page| done.send(page).expect("it is waited for")),
-    });
-    assert!(written.recv().expect("the pager is alive").is_some());
+    let messages = vec![(Sequence(1), message(1))];
+    page_out(&opened.store, PageTag::default(), messages);
     assert!(opened.store.progress().durable >= ticket);
     let opened = open_simulated(&disk.after_kill());
     assert_eq!(places(&opened), [1]);

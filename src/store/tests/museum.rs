@@ -8,10 +8,9 @@ use crate::model::{PageTag, QueueId, Sequence, SequenceRange, Ticket};
 use crate::store::files::Files;
 use crate::store::files::simulated::{Fault, Simulated};
 use crate::store::log::{is_spare, log_name, log_number};
-use crate::store::{
-    DamageKind, Opened, PageOutJob, RecoveredContent, Returned, Run, Settled, Store,
-};
+use crate::store::{Opened, RecoveredContent, Returned, Run, Settled, Store};
 
+use super::first_loss;
 use super::world::{body, message, settings, wait};
 
 const QUEUE: QueueId = QueueId(3);
@@ -100,9 +99,7 @@ fn museum_01_a_file_that_was_never_begun_is_no_damage() {
         let files = Arc::new(disk.clone());
         drop(Store::open(files, &settings(), &[QUEUE], Box::new(|| {})));
         let opened = open(&disk.after_kill(), &[QUEUE]);
-        let damages = opened.report.damages.iter();
-        let mut lost = damages.filter(|(_, damage)| damage.kind == DamageKind::Lost);
-        assert_eq!(lost.next(), None, "a crash at operation {at}");
+        assert_eq!(first_loss(&opened), None, "a crash at operation {at}");
     }
 }
 
@@ -371,16 +368,7 @@ fn page_out_these(store: &Store, tag: PageTag, places: &[u64]) {
             (Sequence(*place), message(&body, true))
         })
         .collect();
-    let (done, written) = std::sync::mpsc::channel();
-    store.page_out(PageOutJob {
-        queue: QUEUE,
-        durable: true,
-        first: Sequence(places[0]),
-        tag,
-        messages: Box::new(messages),
-        done: Box::new(move |page| done.send(page).expect("it is waited for")),
-    });
-    assert!(written.recv().expect("the pager is alive").is_some());
+    super::page_out(store, tag, messages);
 }
 
 /// Lets the log go through all its files, so that it gives back what is durable

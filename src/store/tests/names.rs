@@ -109,6 +109,11 @@ fn names_of_a_refused_record_are_given_back() {
         .expect("the disk is full some time");
     assert_eq!(store.refused_names(QUEUE), [name(refused)]);
     assert_eq!(store.refused_names(QUEUE), []);
+    // A copy must not be refused for want of room.
+    disk.resize(1 << 20);
+    (10_000..20_000)
+        .find(|number| verdict(&store, append(&store, *number)) == Verdict::Stored)
+        .expect("there is room again");
     assert_eq!(copy(&store, refused, &[]), Verdict::Failed);
     assert_eq!(copy(&store, refused - 1, &[]), Verdict::Stored);
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::model::{Page, PageTag, Sequence};
 use crate::store::files::Files;
 use crate::store::files::simulated::Simulated;
-use crate::store::{Opened, PageOutJob, RecoveredContent, Store};
+use crate::store::{Opened, RecoveredContent, Store};
 
 use super::world::{body, message, settings};
-use super::{QUEUE, Run, settle, wait};
+use super::{QUEUE, Run, page_out, settle, wait};
 
 const MESSAGES: u64 = 4_000;
 const OF_A_PAGE: u64 = 20;
@@ -42,17 +42,8 @@ fn write_out(store: &Store) -> BTreeMap<u64, Page> {
             .map(|(_, message)| message.clone())
             .collect();
         wait(store, store.append(&[], &[run], &copies));
-        let (done, written) = std::sync::mpsc::channel();
-        store.page_out(PageOutJob {
-            queue: QUEUE,
-            durable: true,
-            first: Sequence(first),
-            tag: PageTag::default(),
-            messages: Box::new(messages),
-            done: Box::new(move |page| done.send(page).expect("it is waited for")),
-        });
-        let page = written.recv().expect("the pager is alive");
-        pages.insert(first, page.expect("there is room"));
+        let page = page_out(store, PageTag::default(), messages);
+        pages.insert(first, page);
     }
     pages
 }

@@ -62,7 +62,12 @@ impl Drain {
                 }
                 std::thread::sleep(PAUSE);
             }
-            truth.mix(|ledger| ledger.drained(queue));
+            if truth.mix(|ledger| ledger.drained(queue)) > 0 {
+                let mut ready = |place: Place| self.wire.look_up(place.name(queue));
+                let (source, grave) = (ready(Place::Source)?, ready(Place::Grave)?);
+                let seen = format!("where some are lost, {source:?} wait, {grave:?} in the grave");
+                truth.mix(|ledger| ledger.find(seen));
+            }
         }
         Ok(())
     }

@@ -346,16 +346,16 @@ impl Ledger {
         missing.min()
     }
 
-    /// All that could be found was taken.
-    pub fn drained(&mut self, queue: MixIndex) {
+    /// All that could be found was taken; how many are lost.
+    pub fn drained(&mut self, queue: MixIndex) -> usize {
         let lost: Vec<_> = self.missing_of(queue).collect();
         if let (Some(first), Some(last)) = (lost.iter().min(), lost.iter().max()) {
             let (count, name) = (lost.len(), Place::Source.name(queue));
             let finding = format!("lost: {count} confirmed in {name}, from {first:?} to {last:?}");
             self.find(finding);
         }
-        for id in lost {
-            self.queues[queue].messages.remove(&id);
+        for id in &lost {
+            self.queues[queue].messages.remove(id);
         }
         // Others may be on their way to the grave, or wait for their time.
         for entry in self.queues[queue].messages.values_mut() {
@@ -363,6 +363,7 @@ impl Ledger {
                 entry.state = State::Unsure;
             }
         }
+        lost.len()
     }
 
     /// The priority by which a message stands, where nothing stands in its place

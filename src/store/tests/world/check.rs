@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Message, Page, QueueId, Sequence, Ticket, Verdict};
-use crate::store::{DamageKind, Opened, PageContent, RecoveredContent, RecoveredQueue, Store};
+use crate::store::tests::first_loss;
+use crate::store::{Opened, PageContent, RecoveredContent, RecoveredQueue, Store};
 
 use super::{
     Came, End, Held, NAMES_MAX, Named, Queue, Record, Settlement, World, arrival, body, class,
@@ -29,9 +30,7 @@ impl World {
             .collect();
         assert!(found.keys().eq(self.queues.keys()), "{:?}", found.keys());
         // However a process ends, what was durable is there.
-        let damages = opened.report.damages.iter();
-        let mut lost = damages.filter(|(_, damage)| damage.kind == DamageKind::Lost);
-        assert_eq!(lost.next(), None, "{:?}", opened.report);
+        assert_eq!(first_loss(opened), None, "{:?}", opened.report);
         for recovered in &opened.queues {
             let id = recovered.queue;
             let Some(found) = found.get(&id) else {
