@@ -38,6 +38,8 @@ mod apart;
 mod batch;
 mod record;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 /// A message as it comes from a gateway.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +72,10 @@ pub struct Publisher {
     targets: Vec<Target>,
     target_by_queue: HashMap<QueueId, u32>,
     batch: Batch,
+    /// When the batch's messages came in. They reach their queues at that moment,
+    /// however long this thread has to wait in between: one that lives for 0 ms
+    /// goes to a consumer that is ready.
+    arrived: Now,
     routed: Routed,
     /// Targets of a message whose route is not kept.
     own_targets: Vec<u32>,
@@ -111,6 +117,7 @@ impl Publisher {
             targets: Vec::new(),
             target_by_queue: HashMap::default(),
             batch: Batch::default(),
+            arrived: Now::default(),
             routed: Routed::default(),
             own_targets: Vec::new(),
             dice: Dice::new(),
@@ -131,7 +138,8 @@ impl Publisher {
         if self.batch.count() == 0 {
             self.refresh();
             // All of one read arrive at once.
-            self.batch.arrived(self.clock.now());
+            self.arrived = self.clock.now();
+            self.batch.arrived(self.arrived);
         }
         let reaches_any = self.send(incoming, wakes)?;
         if self.traced {
@@ -205,10 +213,10 @@ impl Publisher {
     /// Gives the queues what was published since the last flush; what must be
     /// durable before it may be confirmed. A transaction's settlements are
     /// written down together with its messages or not at all.
-    pub fn flush(&mut self, settled: &[Settled], now: Now, wakes: &mut Wakes) -> Ticket {
+    pub fn flush(&mut self, settled: &[Settled], wakes: &mut Wakes) -> Ticket {
         if self.batch.count() > 0 {
-            self.batch.flush(&mut self.targets, now, wakes);
-            self.note_names(now);
+            self.batch.flush(&mut self.targets, self.arrived, wakes);
+            self.note_names();
             if self.routes.is_full() {
                 self.forget_routes();
             }
@@ -418,13 +426,13 @@ impl Publisher {
 
     /// Has the names of the batch's messages written down with them. One that a
     /// queue refused may come again.
-    fn note_names(&mut self, now: Now) {
+    fn note_names(&mut self) {
         for named in self.named.drain(..) {
             let Named { memory, name, .. } = &named;
             if self.batch.refused().binary_search(&named.number).is_ok() {
                 memory.forget(*name);
             } else if named.known == Known::Stored {
-                let seen = vec![(now.millis(), *name)];
+                let seen = vec![(self.arrived.millis(), *name)];
                 let record = self.batch.record();
                 record.named(memory.id(), memory.rule(), seen, &[]);
             }

@@ -176,7 +176,7 @@ impl World {
             let published = publisher.publish(&incoming, &mut self.wakes);
             assert_eq!(published, Ok(true));
         }
-        let ticket = publisher.flush(&[], self.node.now(), &mut self.wakes);
+        let ticket = publisher.flush(&[], &mut self.wakes);
         self.await_stored(ticket);
     }
 

@@ -89,8 +89,8 @@ impl World {
         };
         let published = self.publisher.publish(&incoming, &mut self.wakes);
         assert_eq!(published, Ok(true));
+        self.publisher.flush(&[], &mut self.wakes);
         let now = self.node.now();
-        self.publisher.flush(&[], now, &mut self.wakes);
         let host = self.vhost.find_queue("q").expect("it was declared");
         let got = host.get(true, now, &mut self.wakes).expect("it is there");
         self.vhost

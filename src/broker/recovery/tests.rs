@@ -648,7 +648,7 @@ fn what_a_queue_got_from_a_history_survives_with_it() {
         let routed = publisher.publish(&incoming, &mut wakes);
         assert_eq!(routed, Ok(false), "nothing is bound yet");
     }
-    publisher.flush(&[], Now::default(), &mut wakes);
+    publisher.flush(&[], &mut wakes);
     for name in ["queue", "other"] {
         declare_queue(&host, name, true);
     }

@@ -57,11 +57,10 @@ impl Connection {
 
     /// Hands over messages, and settlements that are written down with them.
     fn flush_publishes(&mut self, settled: &[Settled]) -> Ticket {
-        let now = self.node.now();
         let ticket = match &mut self.open {
             Some(open) => {
                 let messages = open.publisher.pending();
-                let ticket = open.publisher.flush(settled, now, &mut self.wakes);
+                let ticket = open.publisher.flush(settled, &mut self.wakes);
                 self.throttle.published(messages, self.node.durability());
                 if messages > 0 {
                     for number in open.publisher.refused() {
