@@ -11,7 +11,9 @@ use std::net::TcpStream;
 
 use dhat::{HeapStats, Profiler};
 use leveret_protocol::Properties;
-use leveret_protocol::method::{BasicAck, BasicConsume, BasicDeliver, BasicPublish, QueueDeclare};
+use leveret_protocol::method::{
+    BasicAck, BasicConsume, BasicDeliver, BasicPublish, BasicQos, BasicQosOk, QueueDeclare,
+};
 use leveret_protocol::{content, frame};
 use support::broker::leveret_with;
 use support::client::Client;
@@ -98,7 +100,9 @@ impl Pair {
         (HeapStats::get().total_blocks - before) as f64 / batches as f64
     }
 
-    /// Acknowledges the last so many messages one by one, if that is done here.
+    /// Acknowledges the last so many messages one by one, if that is done here,
+    /// and waits until the broker has seen it: on a busy machine it would see some
+    /// of it together with the next batch, for less.
     fn acknowledge(&mut self, messages: usize) {
         let Some(acked) = &mut self.acked else {
             return;
@@ -112,9 +116,15 @@ impl Pair {
             };
             frame::encode_method(&mut self.acks, 1, &ack);
         }
+        frame::encode_method(&mut self.acks, 1, &BasicQos::default());
         self.consumer
             .write_all(&self.acks)
             .expect("the broker reads");
+        self.acks.clear();
+        frame::encode_method(&mut self.acks, 1, &BasicQosOk {});
+        let inbox = self.inbox.get_mut(..self.acks.len()).expect("it fits");
+        self.consumer.read_exact(inbox).expect("the broker answers");
+        assert_eq!(inbox, self.acks, "it has seen all");
     }
 }
 

@@ -14,6 +14,8 @@ use tokio::net::tcp::ReadHalf;
 const READ_BYTES: usize = 256 * 1024;
 /// Room that a read wants behind an unfinished frame.
 const READ_BYTES_MIN: usize = 64 * 1024;
+/// Room that an output begins with.
+const OUTPUT_BYTES_MIN: usize = 32 * 1024;
 /// Capacity up to which an output's memory is worth keeping.
 const OUTPUT_BYTES_KEPT: usize = 2 * 1024 * 1024;
 /// Spare buffers of each kind that a thread keeps.
@@ -24,9 +26,11 @@ thread_local! {
     static SPARE_OUTPUT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Memory for an output.
+/// Memory for an output. New memory has room for some deliveries at once, instead
+/// of growing step by step.
 pub(super) fn output() -> Vec<u8> {
-    SPARE_OUTPUT.with_borrow_mut(Vec::pop).unwrap_or_default()
+    let spare = SPARE_OUTPUT.with_borrow_mut(Vec::pop);
+    spare.unwrap_or_else(|| Vec::with_capacity(OUTPUT_BYTES_MIN))
 }
 
 /// Takes an output's memory back, unless it has grown beyond use.
