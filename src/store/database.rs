@@ -82,18 +82,24 @@ impl StorageBackend for DatabaseFile {
         Ok(())
     }
 
-    /// A longer file has all its blocks: deleting, which may be what makes room
-    /// on a full disk, takes pages that the database has already.
+    /// A longer file has all its blocks, with zeros in them: deleting, which may
+    /// be what makes room on a full disk, takes pages that the database has
+    /// already, and what is written into them needs nothing more than its sync.
     fn set_len(&self, len: u64) -> io::Result<()> {
         let before = self.0.len()?;
-        if len > before
-            && let Err(error) = self.0.allocate(len)
-        {
+        if len <= before {
+            return self.0.set_len(len);
+        }
+        let file = &*self.0;
+        let made = file
+            .allocate(len)
+            .and_then(|()| files::fill_with_zeros(file, before, len));
+        if let Err(error) = made {
             // Part of it may be there.
-            self.0.set_len(before)?;
+            file.set_len(before)?;
             return Err(error);
         }
-        self.0.set_len(len)
+        file.sync().map_err(files::never_full)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -126,3 +126,21 @@ pub(super) fn read_all(file: &dyn StoreFile) -> io::Result<Vec<u8>> {
     octets.truncate(read);
     Ok(octets)
 }
+
+/// Writes zeros from one place to another. What was only allocated is not quite
+/// there: its first use needs an entry in the file system's journal, and one that
+/// is failing may lose that while a sync says nothing (seen on ext4). What is
+/// written and synced here can be overwritten without.
+pub(super) fn fill_with_zeros(file: &dyn StoreFile, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZERO_BYTES];
+    let mut at = from;
+    while at < to {
+        let count = (to - at).min(ZERO_BYTES as u64);
+        let zeros = zeros.get(..count as usize).unwrap_or(&zeros);
+        file.write_at(zeros, at)?;
+        at += count;
+    }
+    Ok(())
+}
+
+const ZERO_BYTES: usize = 1024 * 1024;

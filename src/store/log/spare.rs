@@ -143,7 +143,7 @@ impl SpareFiles {
         let handle = files.create(&unfinished)?;
         let made = handle
             .allocate(capacity)
-            .and_then(|()| fill_with_zeros(&*handle, capacity));
+            .and_then(|()| files::fill_with_zeros(&*handle, 0, capacity));
         if let Err(error) = made {
             self.full.store(files::is_full(&error), Ordering::Release);
             drop(handle);
@@ -199,18 +199,6 @@ fn prepare_spare(files: &dyn Files, spares: &SpareFiles) -> io::Result<()> {
     }
 }
 
-fn fill_with_zeros(handle: &dyn StoreFile, capacity: u64) -> io::Result<()> {
-    let zeros = vec![0; ZERO_BYTES];
-    let mut at = 0;
-    while at < capacity {
-        let count = (capacity - at).min(ZERO_BYTES as u64);
-        let zeros = zeros.get(..count as usize).unwrap_or(&zeros);
-        handle.write_at(zeros, at)?;
-        at += count;
-    }
-    Ok(())
-}
-
 fn spare_name(number: u64) -> String {
     format!("spare-{number:016x}.log")
 }
@@ -229,7 +217,6 @@ pub(in crate::store) fn is_spare(name: &str) -> bool {
 pub(super) const SPARES_KEPT_BACK: usize = 2;
 /// Spare files that are kept; more are removed.
 const SPARES_MAX: usize = 4;
-const ZERO_BYTES: usize = 1024 * 1024;
 /// Octets of the first file of a life, where none was prepared.
 const FIRST_BYTES: u64 = 1024 * 1024;
 const UNFINISHED_PREFIX: &str = "unfinished-";
