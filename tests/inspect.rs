@@ -212,10 +212,17 @@ fn message(number: u64) -> Message {
     Message::new(Arc::new(builder.finish()), 0)
 }
 
+/// Waits as [`disk`] does for the lock of what was just filled.
 fn inspect(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
     command.arg("inspect").args(arguments);
-    command.output().expect("the binary runs")
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let output = command.output().expect("the binary runs");
+        if !text(&output).contains("a broker has it open") || Instant::now() > deadline {
+            return output;
+        }
+    }
 }
 
 fn text(output: &Output) -> String {

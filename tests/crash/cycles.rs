@@ -16,10 +16,6 @@ use super::wire::Gone;
 /// Findings that a failure shows.
 const FINDINGS_SHOWN: usize = 25;
 
-/// Recovery takes 1 s and 1 s per GB of log, which is much less here; the rest is
-/// for a debug build on a busy machine.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
-
 /// How long the load lasts before a clean stop.
 const STOP_AFTER: Duration = Duration::from_millis(600);
 
@@ -159,14 +155,11 @@ impl Cycles {
     /// Starts a broker on what the last one left, and checks it.
     fn restart(&self, drain: Drain) -> Broker {
         self.site.keep_copy();
-        let began = Instant::now();
         let broker = Broker::start(&self.site.data_dir());
-        let listens = broker.log().address().is_some();
-        let took = began.elapsed();
-        if !listens || took > RECOVERY_LIMIT {
-            self.find(format!("starting: listens: {listens}, after {took:.1?}"));
-        } else {
+        if broker.log().address().is_some() {
             self.check(&broker, drain, &[]);
+        } else {
+            self.find("it does not listen".to_owned());
         }
         self.fail_if_found(broker.log());
         broker

@@ -206,5 +206,6 @@ fn publishers_are_blocked_before_the_disk_is_full_and_go_on_after() {
 
 #[test]
 fn a_disk_that_is_full_refuses_messages_and_takes_them_when_there_is_room() {
-    rounds("1KiB", false, 5);
+    // However full the disk is, there is more than nothing.
+    rounds("0B", false, 5);
 }
