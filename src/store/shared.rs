@@ -50,6 +50,8 @@ pub type Observer = Box<dyn Fn() + Send + Sync>;
 pub(super) struct Pending {
     /// Whole records but for their headers, which the log's thread fills in.
     pub(super) buffer: Vec<u8>,
+    /// Octets that the buffer had lately, at most.
+    buffer_used: usize,
     pub(super) records: Vec<Record>,
     /// The places that the records' messages went to.
     pub(super) runs: Vec<(QueueId, SequenceRange)>,
@@ -138,6 +140,7 @@ impl Shared {
         pending.last_ticket += 1;
         let ticket = Ticket(pending.last_ticket);
         let start = pending.buffer.len();
+        pending.buffer.reserve(HEADER_BYTES + new.bytes_about());
         pending.buffer.resize(start + HEADER_BYTES, 0);
         put_messages(&mut pending.buffer, new);
         let payload = pending.buffer.get(start + HEADER_BYTES..);
@@ -388,10 +391,15 @@ impl RefusedNames {
 }
 
 impl Pending {
-    /// Empties it, with its memory where that is of a common size.
+    /// Empties it. A large buffer's memory is kept while it is made use of: under
+    /// load the next one would be as large, and growing it again costs publishers
+    /// more than what they write.
     pub(super) fn reset(&mut self) {
+        let before = self.buffer_used - self.buffer_used / 8;
+        self.buffer_used = before.max(self.buffer.len());
         self.buffer.clear();
-        if self.buffer.capacity() > BUFFER_KEPT_BYTES {
+        let wanted = BUFFER_KEPT_BYTES.max(4 * self.buffer_used);
+        if self.buffer.capacity() > wanted {
             self.buffer = Vec::new();
         }
         self.records.clear();
@@ -431,3 +439,28 @@ const SETTLE_WITHIN: std::time::Duration = std::time::Duration::from_millis(20);
 const BUFFER_KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// Octets up to which a record is written by whoever waits for it.
 const ONE_BYTES_MAX: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_buffer_stays_while_it_is_used_and_goes_when_nothing_comes() {
+        let mut pending = Pending::default();
+        let large = 8 * BUFFER_KEPT_BYTES;
+        for used in [large, 1, large / 2, 0, large] {
+            pending.buffer.resize(used, 0);
+            pending.reset();
+            assert!(pending.buffer.is_empty());
+            assert!(pending.buffer.capacity() >= large, "after {used} octets");
+        }
+        let idle = (1..=100).find(|_| {
+            pending.reset();
+            pending.buffer.capacity() == 0
+        });
+        assert!(idle.is_some(), "it is kept for ever");
+        pending.buffer.resize(BUFFER_KEPT_BYTES, 0);
+        (0..100).for_each(|_| pending.reset());
+        assert!(pending.buffer.capacity() > 0, "a common one stays");
+    }
+}

@@ -73,6 +73,17 @@ pub struct NewRecord<'a> {
     pub repeated: &'a [(QueueId, NameHash)],
 }
 
+impl NewRecord<'_> {
+    /// Octets that it takes in the log, not much less.
+    pub(in crate::store) fn bytes_about(&self) -> usize {
+        let messages = self.messages.iter().map(Message::stored_bytes);
+        messages.sum::<usize>()
+            + self.messages.len() * Layout::V2.entry_bytes()
+            + self.runs.len() * RUN_BYTES
+            + self.settled.len() * SETTLED_BYTES
+    }
+}
+
 /// A message as a file holds it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::store) struct Stored<'a> {
