@@ -40,6 +40,8 @@ const ARRIVAL_LIMIT: Duration = Duration::from_secs(40);
 const WINDOW: usize = 100;
 /// Less than the queues remember.
 const MESSAGES_MAX: u64 = 50_000;
+/// How workers call themselves.
+const WORKER: &str = "worker";
 /// Jobs that a worker does at once.
 const JOBS_AT_ONCE: u16 = 20;
 
@@ -157,6 +159,7 @@ fn consume(
     })?;
     wire.ok(&BasicConsume {
         queue,
+        consumer_tag: WORKER,
         ..BasicConsume::default()
     })?;
     let mut taken = Vec::new();
@@ -179,7 +182,25 @@ fn consume(
             taken = handle(wire, std::mem::take(&mut taken))?;
         }
     }
-    Ok(())
+    // What was handed out by now is done too.
+    wire.ok(&BasicCancel {
+        consumer_tag: WORKER,
+        ..BasicCancel::default()
+    })?;
+    loop {
+        while let Some(event) = wire.next(Duration::ZERO)? {
+            match event {
+                Event::Delivery { tag, body, .. } => taken.push((tag, number(&body))),
+                other => panic!("{other:?}"),
+            }
+        }
+        if taken.is_empty() {
+            break;
+        }
+        taken = handle(wire, std::mem::take(&mut taken))?;
+    }
+    // An answered call is behind all acks.
+    wire.ok(&BasicQos::default())
 }
 
 fn ack(wire: &mut Wire, tag: u64) {
@@ -384,7 +405,9 @@ fn each_message_comes_through_once_however_often_the_broker_is_killed() {
     let mut wire = Wire::open(broker.address()).expect("a connection");
     let deadline = Instant::now() + ARRIVAL_LIMIT;
     let ready = |wire: &mut Wire, queue| wire.look_up(queue).expect("it lives").unwrap_or(0);
-    while u64::from(ready(&mut wire, "final")) < published {
+    while u64::from(ready(&mut wire, "final")) < published
+        || ready(&mut wire, "jobs") + ready(&mut wire, "results") > 0
+    {
         assert!(
             Instant::now() < deadline,
             "of {published} only {} arrived, {} are in the audit",
