@@ -287,13 +287,7 @@ mod tests {
 
     #[test]
     fn figures_raise_and_clear_and_a_failed_look_changes_nothing() {
-        let limits = ConnectionLimits {
-            total: None,
-            per_address: None,
-            per_user: None,
-            per_vhost: None,
-            outbox_bytes: 1,
-        };
+        let limits = ConnectionLimits::default();
         let access = Access::new(Users::default());
         let node = Node::new(access, limits, [], Arc::new(InMemory::default()));
         let mut disk = DiskWatch::new(".".into(), Some(u64::MAX));

@@ -50,6 +50,19 @@ pub struct ConnectionLimits {
     pub outbox_bytes: usize,
 }
 
+/// No limits, and outboxes of 1 MiB.
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            total: None,
+            per_address: None,
+            per_user: None,
+            per_vhost: None,
+            outbox_bytes: 1 << 20,
+        }
+    }
+}
+
 /// One connection as the node knows it.
 #[derive(Debug)]
 struct Registration {

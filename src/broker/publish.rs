@@ -13,7 +13,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use crate::model::{
-    Body, BrokerError, ExchangeName, FieldTable, Message, NameHash, Now, QueueId, Ticket, Traits,
+    Body, BrokerError, ExchangeName, FieldTable, Message, NameHash, QueueId, Ticket, Traits,
     envelope_parts,
 };
 use crate::queue::Known;
@@ -72,10 +72,6 @@ pub struct Publisher {
     targets: Vec<Target>,
     target_by_queue: HashMap<QueueId, u32>,
     batch: Batch,
-    /// When the batch's messages came in. They reach their queues at that moment,
-    /// however long this thread has to wait in between: one that lives for 0 ms
-    /// goes to a consumer that is ready.
-    arrived: Now,
     routed: Routed,
     /// Targets of a message whose route is not kept.
     own_targets: Vec<u32>,
@@ -117,7 +113,6 @@ impl Publisher {
             targets: Vec::new(),
             target_by_queue: HashMap::default(),
             batch: Batch::default(),
-            arrived: Now::default(),
             routed: Routed::default(),
             own_targets: Vec::new(),
             dice: Dice::new(),
@@ -138,8 +133,7 @@ impl Publisher {
         if self.batch.count() == 0 {
             self.refresh();
             // All of one read arrive at once.
-            self.arrived = self.clock.now();
-            self.batch.arrived(self.arrived);
+            self.batch.arrived(self.clock.now());
         }
         let reaches_any = self.send(incoming, wakes)?;
         if self.traced {
@@ -215,7 +209,7 @@ impl Publisher {
     /// written down together with its messages or not at all.
     pub fn flush(&mut self, settled: &[Settled], wakes: &mut Wakes) -> Ticket {
         if self.batch.count() > 0 {
-            self.batch.flush(&mut self.targets, self.arrived, wakes);
+            self.batch.flush(&mut self.targets, wakes);
             self.note_names();
             if self.routes.is_full() {
                 self.forget_routes();
@@ -427,12 +421,13 @@ impl Publisher {
     /// Has the names of the batch's messages written down with them. One that a
     /// queue refused may come again.
     fn note_names(&mut self) {
+        let arrived = self.batch.arrival().millis();
         for named in self.named.drain(..) {
             let Named { memory, name, .. } = &named;
             if self.batch.refused().binary_search(&named.number).is_ok() {
                 memory.forget(*name);
             } else if named.known == Known::Stored {
-                let seen = vec![(self.arrived.millis(), *name)];
+                let seen = vec![(arrived, *name)];
                 let record = self.batch.record();
                 record.named(memory.id(), memory.rule(), seen, &[]);
             }

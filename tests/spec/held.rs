@@ -81,13 +81,7 @@ impl SlowStore {
 /// A broker over such a store.
 fn broker() -> (SocketAddr, Arc<SlowStore>) {
     let store = Arc::new(SlowStore::default());
-    let limits = ConnectionLimits {
-        total: None,
-        per_address: None,
-        per_user: None,
-        per_vhost: None,
-        outbox_bytes: 1 << 20,
-    };
+    let limits = ConnectionLimits::default();
     let node = Node::new(
         Access::new(Users::default()),
         limits,

@@ -100,7 +100,7 @@ impl Forwarder {
         for (index, letter) in taken.iter().enumerate() {
             self.copy(index, letter, now);
         }
-        self.batch.flush(&mut self.targets, now, &mut self.wakes);
+        self.batch.flush(&mut self.targets, &mut self.wakes);
         for number in self.batch.refused() {
             if let Some(letter) = self.copied.get(*number as usize)
                 && let Some(letter) = taken.get(*letter)

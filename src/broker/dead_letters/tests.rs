@@ -20,16 +20,6 @@ use crate::model::{Body, ConnectionId, Destination, FieldTable, FieldValue, Now}
 use crate::queue::{Got, Outcome};
 use crate::store::StoreSettings;
 
-fn limits() -> ConnectionLimits {
-    ConnectionLimits {
-        total: None,
-        per_address: None,
-        per_user: None,
-        per_vhost: None,
-        outbox_bytes: 1 << 20,
-    }
-}
-
 fn requester() -> Requester {
     Requester {
         connection: ConnectionId(1),
@@ -58,7 +48,12 @@ impl World {
 
     fn in_memory() -> Self {
         let access = Access::new(Users::default());
-        let node = Node::new(access, limits(), [], Arc::new(InMemory::default()));
+        let node = Node::new(
+            access,
+            ConnectionLimits::default(),
+            [],
+            Arc::new(InMemory::default()),
+        );
         Self::new(node)
     }
 
@@ -69,7 +64,14 @@ impl World {
         };
         let (storage, found) = Storage::open(directory, &settings, 1 << 20).expect("it opens");
         let access = Access::new(Users::default());
-        let node = Node::recover(access, limits(), Rulebook::default(), [], storage, found);
+        let node = Node::recover(
+            access,
+            ConnectionLimits::default(),
+            Rulebook::default(),
+            [],
+            storage,
+            found,
+        );
         Self::new(node.expect("what was stored can be restored"))
     }
 

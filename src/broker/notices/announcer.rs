@@ -96,7 +96,7 @@ impl Announcer {
                 self.publish(&vhost, trace_notice(&trace, notices.node_name()), now);
             }
         }
-        self.batch.flush(&mut self.targets, now, &mut self.wakes);
+        self.batch.flush(&mut self.targets, &mut self.wakes);
         if let Some(storage) = self.node.storage() {
             // Nobody waits for a confirm: what the log has no room for is lost
             // by a restart.

@@ -27,13 +27,7 @@ fn requester() -> Requester {
 
 impl World {
     fn new() -> Self {
-        let limits = ConnectionLimits {
-            total: None,
-            per_address: None,
-            per_user: None,
-            per_vhost: None,
-            outbox_bytes: 1 << 20,
-        };
+        let limits = ConnectionLimits::default();
         let access = Access::new(Users::default());
         let node = Node::new(access, limits, ["/".into()], Arc::new(InMemory::default()));
         let vhost = node.vhost(&"/".into()).expect("it is always there");

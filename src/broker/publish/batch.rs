@@ -23,6 +23,10 @@ pub(in super::super) struct Target {
 #[derive(Debug, Default)]
 pub(in super::super) struct Batch {
     count: u32,
+    /// When its messages came in. They reach their queues at that moment, however
+    /// long this thread has to wait in between: one that lives for 0 ms goes to a
+    /// consumer that is ready.
+    arrived: Now,
     builder: BlockBuilder,
     /// Finished blocks, each with the number of its first message.
     blocks: Vec<(u32, Arc<Block>)>,
@@ -51,7 +55,13 @@ impl Batch {
 
     /// Says when the messages arrived that are stored from now on.
     pub(in super::super) fn arrived(&mut self, now: Now) {
+        self.arrived = now;
         self.builder.arrived(now.millis());
+    }
+
+    /// When the messages arrived that were stored last.
+    pub(super) fn arrival(&self) -> Now {
+        self.arrived
     }
 
     /// Stores a message; its number in this batch.
@@ -106,7 +116,7 @@ impl Batch {
 
     /// Gives the queues what was stored since the last time; what of it is to
     /// survive is then in the record.
-    pub(in super::super) fn flush(&mut self, targets: &mut [Target], now: Now, wakes: &mut Wakes) {
+    pub(in super::super) fn flush(&mut self, targets: &mut [Target], wakes: &mut Wakes) {
         self.close_block();
         self.refused.clear();
         let several = self.dirty.len() > 1;
@@ -132,7 +142,7 @@ impl Batch {
             if several && Message::pin_too_much(&self.messages) {
                 Message::compact(&mut self.messages);
             }
-            let published = target.host.publish(&mut self.messages, now, wakes);
+            let published = target.host.publish(&mut self.messages, self.arrived, wakes);
             if let Some(published) = &published {
                 note_refused(&mut self.refused, &target.pending, &published.unplaced);
             }

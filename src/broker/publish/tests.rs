@@ -8,13 +8,7 @@ use crate::queue::ConsumerSpec;
 
 #[test]
 fn a_message_reaches_its_queue_when_it_came_in_however_long_that_takes() {
-    let limits = ConnectionLimits {
-        total: None,
-        per_address: None,
-        per_user: None,
-        per_vhost: None,
-        outbox_bytes: 1 << 20,
-    };
+    let limits = ConnectionLimits::default();
     let access = Access::new(Users::default());
     let node = Node::new(access, limits, ["/".into()], Arc::new(InMemory::default()));
     let vhost = node.vhost(&"/".into()).expect("it is always there");

@@ -54,7 +54,7 @@ fn recover_with(path: &Path, rulebook: Rulebook) -> Result<Arc<Node>, crate::mod
         Storage::open(path, &StoreSettings::default(), 1 << 20).expect("it opens");
     Node::recover(
         Access::new(Users::default()),
-        limits(),
+        ConnectionLimits::default(),
         rulebook,
         [VhostName::from("/")],
         storage,
@@ -67,16 +67,6 @@ fn open_metadata(path: &Path) -> (Metadata, Definitions) {
     let files = crate::store::Disk::open(path).expect("a folder");
     let backend = crate::store::definitions_file(&files).expect("it opens");
     Metadata::open(backend).expect("it opens")
-}
-
-fn limits() -> ConnectionLimits {
-    ConnectionLimits {
-        total: None,
-        per_address: None,
-        per_user: None,
-        per_vhost: None,
-        outbox_bytes: 1 << 20,
-    }
 }
 
 fn vhost(node: &Node) -> Arc<Vhost> {
@@ -275,7 +265,7 @@ fn what_needs_no_disk_is_not_written() {
 
     let memory_only = Node::new(
         Access::new(Users::default()),
-        limits(),
+        ConnectionLimits::default(),
         ["/".into()],
         Arc::new(InMemory::default()),
     );
