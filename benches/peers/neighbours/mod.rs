@@ -20,7 +20,10 @@ pub use nats::Nats;
 pub use redis::Redis;
 pub use relay::Relay;
 
-use anyhow::anyhow;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, anyhow};
 use serde_json::Value;
 
 use crate::peer::{Job, Running};
@@ -40,6 +43,22 @@ fn invited(name: &str, scenario: &Scenario) -> bool {
 struct OwnNeighbour<W> {
     process: Process,
     wire: W,
+}
+
+impl<W: Wire + 'static> OwnNeighbour<W> {
+    /// Starts it, and waits until it listens.
+    fn start(
+        command: Command,
+        directory: &Path,
+        name: &str,
+        port: u16,
+        wire: W,
+    ) -> anyhow::Result<Box<dyn Running>> {
+        let mut process = Process::start(command, directory, name)?;
+        let listens = process.await_port(port);
+        listens.with_context(|| format!("{name} does not start"))?;
+        Ok(Box::new(Self { process, wire }))
+    }
 }
 
 impl<W: Wire> Running for OwnNeighbour<W> {

@@ -4,13 +4,11 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
 use super::readers::{NatsReader, unexpected};
 use super::wire::{self, Wire};
 use super::{OwnNeighbour, invited};
 use crate::peer::{Peer, Running};
-use crate::processes::{Process, find_program, first_line, free_port, launch};
+use crate::processes::{find_program, first_line, free_port, launch};
 use crate::scenarios::Scenario;
 use crate::table::PeerNote;
 
@@ -38,10 +36,7 @@ impl Peer for Nats {
         let port = free_port()?;
         let mut command = launch::command(&self.0)?;
         command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
-        let mut process = Process::start(command, directory, NAME)?;
-        process.await_port(port).context("NATS does not start")?;
-        let wire = NatsWire { port };
-        Ok(Box::new(OwnNeighbour { process, wire }))
+        OwnNeighbour::start(command, directory, NAME, port, NatsWire { port })
     }
 
     fn note(&self) -> PeerNote {

@@ -33,10 +33,7 @@ impl Reader for NatsReader {
             if let Some(words) = head.strip_prefix(b"MSG ") {
                 let size = words.rsplit(|octet| *octet == b' ').next();
                 let size = number(size.unwrap_or_default())?;
-                let Some((body, end)) = after.split_at_checked(size) else {
-                    break;
-                };
-                let Some((_, next)) = end.split_at_checked(2) else {
+                let Some((body, next)) = body(after, size) else {
                     break;
                 };
                 seen(body);
@@ -86,10 +83,7 @@ impl Reader for RedisReader {
             let Some(line) = line(rest) else { break };
             let size = line.strip_prefix(b"$").ok_or_else(|| unexpected(line))?;
             let after = rest.get(line.len() + 2..).unwrap_or_default();
-            let Some((body, end)) = after.split_at_checked(number(size)?) else {
-                break;
-            };
-            let Some((_, next)) = end.split_at_checked(2) else {
+            let Some((body, next)) = body(after, number(size)?) else {
                 break;
             };
             seen(body);
@@ -123,6 +117,13 @@ impl Reader for RelayReader {
         messages.for_each(|message| seen(message.get(self.body_at..).unwrap_or_default()));
         Ok(input.len() - rest)
     }
+}
+
+/// A body of that size and what comes behind its line's end, if all of it is there.
+fn body(octets: &[u8], size: usize) -> Option<(&[u8], &[u8])> {
+    let (body, end) = octets.split_at_checked(size)?;
+    let (_, next) = end.split_at_checked(2)?;
+    Some((body, next))
 }
 
 /// An error about what a peer sent.

@@ -5,13 +5,11 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
 use super::readers::{FETCH, RedisReader, unexpected};
 use super::wire::{self, Wire};
 use super::{OwnNeighbour, invited};
 use crate::peer::{Peer, Running};
-use crate::processes::{Process, find_program, first_line, free_port, launch};
+use crate::processes::{find_program, first_line, free_port, launch};
 use crate::scenarios::Scenario;
 use crate::table::PeerNote;
 
@@ -49,10 +47,7 @@ impl Peer for Redis {
             ])
             .arg("--dir")
             .arg(directory);
-        let mut process = Process::start(command, directory, NAME)?;
-        process.await_port(port).context("Redis does not start")?;
-        let wire = RedisWire { port };
-        Ok(Box::new(OwnNeighbour { process, wire }))
+        OwnNeighbour::start(command, directory, NAME, port, RedisWire { port })
     }
 
     fn note(&self) -> PeerNote {

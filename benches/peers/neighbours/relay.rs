@@ -8,14 +8,13 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use leveret_protocol::{ContentHeader, content};
 
 use super::readers::RelayReader;
 use super::wire::{self, Wire};
 use super::{OwnNeighbour, invited};
 use crate::peer::{Peer, Running};
-use crate::processes::{Process, free_port, launch};
+use crate::processes::{free_port, launch};
 use crate::scenarios::Scenario;
 use crate::table::PeerNote;
 
@@ -39,12 +38,7 @@ impl Peer for Relay {
         let port = free_port()?;
         let mut command = launch::command(&std::env::current_exe()?)?;
         command.arg(WORD).arg(port.to_string());
-        let mut process = Process::start(command, directory, WORD)?;
-        process
-            .await_port(port)
-            .context("the relay does not start")?;
-        let wire = RelayWire { port };
-        Ok(Box::new(OwnNeighbour { process, wire }))
+        OwnNeighbour::start(command, directory, WORD, port, RelayWire { port })
     }
 
     fn note(&self) -> PeerNote {

@@ -252,16 +252,22 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: BenchArgs,
+impl BenchArgs {
+    /// The options of a command line, for tests.
+    pub(super) fn from_line(options: &str) -> Result<Self, clap::Error> {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: BenchArgs,
+        }
+        let line = std::iter::once("bench").chain(options.split_whitespace());
+        clap::Parser::try_parse_from(line).map(|Line { args }| args)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn durations_have_units() {
@@ -281,16 +287,16 @@ mod tests {
 
     #[test]
     fn defaults_parse_and_contradictions_do_not() {
-        let line = Line::try_parse_from(["bench"]).ok().map(|line| line.args);
-        assert_eq!(line.map(|args| args.size), Some(16));
+        let args = BenchArgs::from_line("").ok();
+        assert_eq!(args.map(|args| args.size), Some(16));
         for contradiction in [
-            ["--auto-ack", "--prefetch=10"],
-            ["--publish-only", "--consume-only"],
-            ["--fan-out=3", "--queues=2"],
-            ["--count=1", "--duration=1s"],
+            "--auto-ack --prefetch=10",
+            "--publish-only --consume-only",
+            "--fan-out=3 --queues=2",
+            "--count=1 --duration=1s",
         ] {
-            let line = ["bench", contradiction[0], contradiction[1]];
-            assert!(Line::try_parse_from(line).is_err(), "{contradiction:?}");
+            let parsed = BenchArgs::from_line(contradiction);
+            assert!(parsed.is_err(), "{contradiction:?}");
         }
     }
 }

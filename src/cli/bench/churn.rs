@@ -99,10 +99,7 @@ struct Calls<'a, 'b> {
 
 impl Crowd for Calls<'_, '_> {
     fn next(&mut self) -> io::Result<Option<Dialogue>> {
-        let began_ns = self.turn.begin();
-        began_ns
-            .map(|began_ns| Dialogue::dial(self.address, began_ns))
-            .transpose()
+        Dialogue::dial_in(self.turn, self.address)
     }
 
     fn done(&mut self, dialogue: Dialogue) -> io::Result<()> {

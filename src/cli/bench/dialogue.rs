@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::client::{self, ClientError, Connection};
+use super::repeat::Turn;
 use super::uri::AmqpUri;
 
 /// What is said on a connection, and what answers it.
@@ -132,11 +133,18 @@ pub struct Dialogue {
 }
 
 impl Dialogue {
-    /// Connects, without waiting for it.
+    /// Connects if the turn has another operation, without waiting for it.
     ///
     /// # Errors
     /// If the machine has no more sockets or ports, or no way there.
-    pub fn dial(address: SocketAddr, began_ns: u64) -> io::Result<Self> {
+    pub fn dial_in(turn: &mut Turn<'_>, address: SocketAddr) -> io::Result<Option<Self>> {
+        let began_ns = turn.begin();
+        began_ns
+            .map(|began_ns| Self::dial(address, began_ns))
+            .transpose()
+    }
+
+    fn dial(address: SocketAddr, began_ns: u64) -> io::Result<Self> {
         let kind = Type::STREAM;
         let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;

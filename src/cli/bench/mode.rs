@@ -94,19 +94,10 @@ const PIPELINE: u16 = 100;
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: BenchArgs,
-    }
-
     fn mode(options: &str) -> anyhow::Result<Mode> {
-        let line = std::iter::once("bench").chain(options.split_whitespace());
-        Mode::of(&Line::try_parse_from(line)?.args)
+        Mode::of(&BenchArgs::from_line(options)?)
     }
 
     #[test]

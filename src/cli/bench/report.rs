@@ -312,22 +312,14 @@ fn whole_run(
 mod tests {
     use std::time::Duration;
 
-    use clap::Parser;
-
     use super::*;
     use crate::cli::bench::args::BenchArgs;
     use crate::cli::bench::client::ClientError;
     use crate::cli::bench::process::Usage;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: BenchArgs,
-    }
-
     fn scenario(options: &str) -> Scenario {
-        let line = std::iter::once("bench").chain(options.split_whitespace());
-        Scenario::new(&Line::parse_from(line).args).expect("the options are fine")
+        let args = BenchArgs::from_line(options).expect("they are known");
+        Scenario::new(&args).expect("the options are fine")
     }
 
     fn consumer(sequences: &[u64]) -> ConsumerOutcome {

@@ -440,19 +440,10 @@ const PREFIX_BYTES_MAX: usize = 200;
 mod tests {
     use std::collections::BTreeSet;
 
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: BenchArgs,
-    }
-
     fn scenario(options: &str) -> anyhow::Result<Scenario> {
-        let line = std::iter::once("bench").chain(options.split_whitespace());
-        Scenario::new(&Line::try_parse_from(line)?.args)
+        Scenario::new(&BenchArgs::from_line(options)?)
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use clap::Parser;
 use leveret_protocol::method::{
     BasicAck, BasicCancel, BasicConsumeOk, BasicDeliver, BasicNack, ChannelOpenOk, ConfirmSelectOk,
     ConnectionBlocked, ConnectionClose, ConnectionOpenOk, ConnectionStart, ConnectionTune,
@@ -22,12 +21,6 @@ use super::producer::{Producer, ProducerOutcome};
 use super::scenario::Scenario;
 use super::shared::{self, Clock, ConsumerCounters, ProducerCounters, Signals};
 use super::stamp::Stamp;
-
-#[derive(Parser)]
-struct Line {
-    #[command(flatten)]
-    args: BenchArgs,
-}
 
 /// The broker's side of one connection.
 pub struct Script {
@@ -160,11 +153,9 @@ impl Script {
 
 pub fn scenario(listener: &TcpListener, options: &str) -> Scenario {
     let address = listener.local_addr().expect("it is bound");
-    let uri = format!("--uri=amqp://{address}");
-    let line = ["bench", &uri]
-        .into_iter()
-        .chain(options.split_whitespace());
-    Scenario::new(&Line::parse_from(line).args).expect("the options are fine")
+    let line = format!("--uri=amqp://{address} {options}");
+    let args = BenchArgs::from_line(&line).expect("they are known");
+    Scenario::new(&args).expect("the options are fine")
 }
 
 fn run_producer(options: &str, script: impl FnOnce(Script, &Signals) + Send) -> ProducerOutcome {

@@ -125,21 +125,14 @@ const NAME_BYTES: usize = NO_NAME.len();
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use leveret_protocol::{ContentHeader, FrameKind, Limits, Method, PropertyScan};
 
     use super::*;
     use crate::cli::bench::BenchArgs;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: BenchArgs,
-    }
-
     #[test]
     fn each_message_has_a_name_of_its_own_if_asked() {
-        let args = Line::parse_from(["bench", "--message-ids", "--queues=2"]).args;
+        let args = BenchArgs::from_line("--message-ids --queues=2").expect("they are known");
         let scenario = Scenario::new(&args).expect("the options are fine");
         let mut template = Template::new(&scenario, &scenario.routes_of(0), 4_096);
         for number in 0..4u8 {
@@ -161,9 +154,8 @@ mod tests {
     #[test]
     fn messages_cycle_over_the_routes_and_carry_the_stamp() {
         for body_bytes in [16, 1_024, 10_000] {
-            let size = format!("--size={body_bytes}");
-            let line = ["bench", "--exchange=topic", "--bindings=3", &size];
-            let args = Line::parse_from(line).args;
+            let line = format!("--exchange=topic --bindings=3 --size={body_bytes}");
+            let args = BenchArgs::from_line(&line).expect("they are known");
             let scenario = Scenario::new(&args).expect("the options are fine");
             let mut template = Template::new(&scenario, &scenario.routes_of(0), 4_096);
             for number in 0..7u8 {
