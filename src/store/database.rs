@@ -91,10 +91,7 @@ impl StorageBackend for DatabaseFile {
             return self.0.set_len(len);
         }
         let file = &*self.0;
-        let made = file
-            .allocate(len)
-            .and_then(|()| files::fill_with_zeros(file, before, len));
-        if let Err(error) = made {
+        if let Err(error) = files::lay_out(file, before, len) {
             // Part of it may be there.
             file.set_len(before)?;
             return Err(error);

@@ -127,11 +127,12 @@ pub(super) fn read_all(file: &dyn StoreFile) -> io::Result<Vec<u8>> {
     Ok(octets)
 }
 
-/// Writes zeros from one place to another. What was only allocated is not quite
-/// there: its first use needs an entry in the file system's journal, and one that
-/// is failing may lose that while a sync says nothing (seen on ext4). What is
-/// written and synced here can be overwritten without.
-pub(super) fn fill_with_zeros(file: &dyn StoreFile, from: u64, to: u64) -> io::Result<()> {
+/// Makes a file longer, with zeros. What was only allocated is not quite there:
+/// its first use needs an entry in the file system's journal, and one that is
+/// failing may lose that while a sync says nothing (seen on ext4). What is written
+/// here, and then synced by the caller, can be overwritten without.
+pub(super) fn lay_out(file: &dyn StoreFile, from: u64, to: u64) -> io::Result<()> {
+    file.allocate(to)?;
     let zeros = vec![0; ZERO_BYTES];
     let mut at = from;
     while at < to {

@@ -141,10 +141,7 @@ impl SpareFiles {
         // It is a spare file only when it is whole.
         let unfinished = format!("{UNFINISHED_PREFIX}{name}");
         let handle = files.create(&unfinished)?;
-        let made = handle
-            .allocate(capacity)
-            .and_then(|()| files::fill_with_zeros(&*handle, 0, capacity));
-        if let Err(error) = made {
+        if let Err(error) = files::lay_out(&*handle, 0, capacity) {
             self.full.store(files::is_full(&error), Ordering::Release);
             drop(handle);
             files.remove(&unfinished)?;
